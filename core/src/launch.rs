@@ -1,0 +1,59 @@
+//! What a keeper is told to run, and what it leaves behind. Written by `vmm`, read by `keeper`.
+//!
+//! All files stand in the keeper's directory, by these fixed names, so that a directory can move:
+//!
+//! | File | Writer | Meaning |
+//! |---|---|---|
+//! | `launch.json` | node | a [`Launch`] |
+//! | `keeper.lock` | keeper | locked (flock) for as long as the keeper lives: the proof of life |
+//! | `keeper.json` | keeper | a [`KeeperRecord`], whole, once the VMM runs |
+//! | `keeper.sock` | keeper | control: `kill\n` ends the VM; end of file means the keeper ended |
+//! | `vm.sock` | keeper or VMM | the guest's streams: `CONNECT <port>\n` is answered `OK <n>\n` |
+//! | `serial.log` | keeper | the guest's console, bounded: the first and the last part are kept |
+//! | `exit.json` | keeper | an [`ExitRecord`], whole, once the VMM ended |
+
+use serde::{Deserialize, Serialize};
+
+use crate::ExitStatus;
+
+/// How to start one VMM and reach its guest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    /// The program's path.
+    pub program: String,
+    /// Its arguments; it runs with the keeper's directory as its working directory.
+    pub arguments: Vec<String>,
+    /// Where the guest's streams come from.
+    pub channel: Channel,
+}
+
+/// Where the guest's streams come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// The VMM itself offers `vm.sock` (Firecracker's vsock device).
+    Vmm,
+    /// The VMM's file descriptor 3 is one end of a socket pair wired to a virtio-serial port; the
+    /// keeper holds the other end and a multiplexer on it for the VM's whole life (QEMU).
+    Serial,
+}
+
+/// What a living keeper says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeeperRecord {
+    /// The keeper's process id.
+    pub keeper_pid: i32,
+    /// The VMM's process id.
+    pub vmm_pid: i32,
+}
+
+/// What a keeper writes when its VMM has ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// How the VMM ended.
+    pub status: ExitStatus,
+    /// Whether it ended because `kill` was asked for.
+    pub killed_on_request: bool,
+    /// The last lines of what it printed (console and VMM messages), lossy text.
+    pub last_output: String,
+}

@@ -1,0 +1,27 @@
+//! What every other crate may know: typed ids, names, sizes, problems and the launch spec.
+//!
+//! Refuses to know: files, sockets, clocks, tasks. Nothing here does I/O or is async; whatever
+//! depends on time or randomness takes it as a parameter.
+
+mod command;
+mod exit;
+mod id;
+mod launch;
+mod name;
+mod problem;
+mod size;
+
+pub use command::Command;
+pub use exit::ExitStatus;
+pub use id::{ExecId, InvalidId, WorkspaceId};
+pub use launch::{Channel, ExitRecord, KeeperRecord, Launch};
+pub use name::{EnvironmentName, InvalidName, LabelKey, LabelValue, WorkspaceName};
+pub use problem::{Kind, Problem};
+pub use size::{InvalidSize, Mebibytes, VcpuCount};
+
+/// The directory inside every workspace that holds the user's files.
+pub const WORKSPACE_PATH: &str = "/workspace";
+
+/// The guest port on which the agent listens (vsock on Firecracker, the first word of a
+/// multiplexed stream on QEMU).
+pub const AGENT_PORT: u32 = 1024;

@@ -1,0 +1,142 @@
+//! The one form in which an error reaches a person or a program.
+
+use serde::{Deserialize, Serialize};
+
+/// An error at the edge: what happened, why, and what to type next.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// Which family it belongs to; decides HTTP status and Python exception.
+    pub kind: Kind,
+    /// Stable, in snake_case: programs may compare it.
+    pub code: String,
+    /// One clear line without the causes.
+    pub message: String,
+    /// The chain of sources, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What to do next, each a sentence or a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+/// The families of problems.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The request itself is wrong (HTTP 400, `ValueError`).
+    Invalid,
+    /// What was asked for does not exist (HTTP 404, `ValueError`).
+    NotFound,
+    /// The state does not allow it now (HTTP 409, `RuntimeError`).
+    Conflict,
+    /// Part of the contract that is not built yet (HTTP 501, `RuntimeError`).
+    NotAvailable,
+    /// It was right to ask, and it failed (HTTP 500, `RuntimeError`).
+    Failed,
+}
+
+impl Kind {
+    /// The HTTP status that carries this kind.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::NotAvailable => 501,
+            Self::Failed => 500,
+        }
+    }
+}
+
+impl Problem {
+    /// A problem without causes and hints.
+    pub fn new(kind: Kind, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            code: code.into(),
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// The request itself is wrong.
+    pub fn invalid(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, code, message)
+    }
+
+    /// What was asked for does not exist.
+    pub fn not_found(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, code, message)
+    }
+
+    /// The state does not allow it now.
+    pub fn conflict(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, code, message)
+    }
+
+    /// It failed.
+    pub fn failed(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, code, message)
+    }
+
+    /// A failure told by an error and its chain of sources.
+    pub fn from_error(code: impl Into<String>, error: &dyn std::error::Error) -> Self {
+        let mut problem = Self::failed(code, error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source {
+            problem.causes.push(cause.to_string());
+            source = cause.source();
+        }
+        problem
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds a cause below those already there.
+    #[must_use]
+    pub fn cause(mut self, cause: impl std::fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<crate::InvalidId> for Problem {
+    fn from(error: crate::InvalidId) -> Self {
+        Self::invalid("invalid_id", error.to_string())
+    }
+}
+
+impl From<crate::InvalidName> for Problem {
+    fn from(error: crate::InvalidName) -> Self {
+        let code = match error.what {
+            "environment name" => "invalid_environment_name",
+            "workspace name" => "invalid_workspace_name",
+            _ => "invalid_label",
+        };
+        Self::invalid(code, error.to_string())
+    }
+}
+
+impl From<crate::InvalidSize> for Problem {
+    fn from(error: crate::InvalidSize) -> Self {
+        Self::invalid("invalid_limit", error.to_string())
+    }
+}

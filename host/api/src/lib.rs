@@ -1,0 +1,1 @@
+//! Types of the HTTP API: what clients and the node say to each other.

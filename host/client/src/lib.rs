@@ -1,0 +1,1 @@
+//! The typed client of the node: finds it, starts it, speaks HTTP to it.

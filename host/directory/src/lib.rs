@@ -1,0 +1,1 @@
+//! A private directory: sockets by any path length, whole-file writes, locks.

@@ -1,0 +1,1 @@
+//! Kernel, initramfs, environments and disks: what a microVM boots from.

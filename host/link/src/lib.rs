@@ -1,0 +1,1 @@
+//! The node's side of the guest channel: typed calls on the wire.

@@ -1,0 +1,1 @@
+//! Backends that turn a machine description into a running VMM: Firecracker and QEMU.

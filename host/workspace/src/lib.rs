@@ -1,0 +1,1 @@
+//! The heart: one owner task per workspace, its lifecycle, journal and reconcile.

@@ -1,0 +1,1 @@
+//! The contract between host and guest: frames and messages; no I/O.
