@@ -71,9 +71,7 @@ macro_rules! name {
 
 fn is_line(text: &str, longest: usize) -> bool {
     let length = text.chars().count();
-    (1..=longest).contains(&length)
-        && text.trim() == text
-        && !text.chars().any(char::is_control)
+    (1..=longest).contains(&length) && text.trim() == text && !text.chars().any(char::is_control)
 }
 
 fn is_token(text: &str, longest: usize, inner: &[u8]) -> bool {
