@@ -1,0 +1,153 @@
+//! The calls: one per stream, each with its time limit.
+
+use std::{sync::Arc, time::Duration};
+
+use pyro_directory::Directory;
+use pyro_wire::{
+    Call, ExecRecord, ForgetExec, GENERATION, GuestEvent, Hello, HelloReply, ListExecs,
+    Personalize, Personalized, Reply, SetClock, ShutDown, SignalExec, Watch, call::Verb,
+    guest_event, reply,
+};
+
+use crate::stream::{LinkError, Stream};
+
+/// How long a guest may take to answer a call that does no work to speak of. Generous, because an
+/// emulated guest under load is slow; a guest that is silent for longer is as good as dead.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Reaches one guest's agent.
+#[derive(Clone, Debug)]
+pub struct Link {
+    directory: Arc<Directory>,
+}
+
+impl Link {
+    /// A link through the keeper's directory. Nothing is opened yet.
+    pub fn new(directory: Arc<Directory>) -> Self {
+        Self { directory }
+    }
+
+    /// Opens a stream, sends the call, and reads the one reply.
+    pub(crate) async fn call(&self, verb: Verb) -> Result<(reply::Result, Stream), LinkError> {
+        self.call_within(verb, ANSWER).await
+    }
+
+    async fn call_within(
+        &self,
+        verb: Verb,
+        limit: Duration,
+    ) -> Result<(reply::Result, Stream), LinkError> {
+        let conversation = async {
+            let mut stream = Stream::open(&self.directory).await?;
+            let call = Call { generation: GENERATION, verb: Some(verb) };
+            stream.writer.message(&call).await?;
+            let frame = stream.reader.expect().await?;
+            let reply: Reply = frame.message().map_err(LinkError::Frame)?;
+            match reply.result {
+                Some(reply::Result::Problem(problem)) => Err(LinkError::Guest {
+                    code: problem.code,
+                    message: problem.message,
+                    causes: problem.causes,
+                }),
+                Some(result) => Ok((result, stream)),
+                None => Err(LinkError::Mismatch("the call")),
+            }
+        };
+        tokio::time::timeout(limit, conversation).await.unwrap_or(Err(LinkError::Silent(limit)))
+    }
+
+    async fn done(&self, verb: Verb, name: &'static str, limit: Duration) -> Result<(), LinkError> {
+        match self.call_within(verb, limit).await?.0 {
+            reply::Result::Done(_) => Ok(()),
+            _ => Err(LinkError::Mismatch(name)),
+        }
+    }
+
+    /// Asks the agent who it is; waits until it answers, for as long as `limit`.
+    ///
+    /// On QEMU the call waits in the channel until the agent reads it. Firecracker refuses streams
+    /// until the agent listens and offers no event for it, so refusals are retried.
+    pub async fn hello(&self, limit: Duration) -> Result<HelloReply, LinkError> {
+        let attempts = async {
+            loop {
+                match self.call_within(Verb::Hello(Hello {}), limit).await {
+                    Ok((reply::Result::Hello(hello), _)) => return Ok(hello),
+                    Ok(_) => return Err(LinkError::Mismatch("hello")),
+                    Err(LinkError::Connect(_) | LinkError::Refused | LinkError::Lost(_)) => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+        };
+        tokio::time::timeout(limit, attempts).await.unwrap_or(Err(LinkError::Silent(limit)))
+    }
+
+    /// The second phase of the boot.
+    pub async fn personalize(&self, personal: Personalize) -> Result<Personalized, LinkError> {
+        let limit = Duration::from_mins(2);
+        match self.call_within(Verb::Personalize(personal), limit).await?.0 {
+            reply::Result::Personalized(done) => Ok(done),
+            _ => Err(LinkError::Mismatch("personalize")),
+        }
+    }
+
+    /// Every exec record the agent holds.
+    pub async fn list_execs(&self) -> Result<Vec<ExecRecord>, LinkError> {
+        match self.call(Verb::ListExecs(ListExecs {})).await?.0 {
+            reply::Result::ExecList(list) => Ok(list.records),
+            _ => Err(LinkError::Mismatch("list_execs")),
+        }
+    }
+
+    /// Sends a signal to an exec, or cancels it.
+    pub async fn signal_exec(&self, signal: SignalExec) -> Result<(), LinkError> {
+        self.done(Verb::SignalExec(signal), "signal_exec", ANSWER).await
+    }
+
+    /// Drops a finished exec's record and output from the agent disk.
+    pub async fn forget_exec(&self, exec_id: String) -> Result<(), LinkError> {
+        self.done(Verb::ForgetExec(ForgetExec { exec_id }), "forget_exec", ANSWER).await
+    }
+
+    /// Sets or slews the guest's clock. `wall_clock_nanos`: since the Unix epoch.
+    pub async fn set_clock(&self, wall_clock_nanos: u64) -> Result<(), LinkError> {
+        self.done(Verb::SetClock(SetClock { wall_clock_nanos }), "set_clock", ANSWER).await
+    }
+
+    /// Ends the workload, syncs, unmounts and powers off; returns when all is on disk.
+    pub async fn shut_down(&self, grace: Duration) -> Result<(), LinkError> {
+        let call = ShutDown { grace_millis: grace.as_millis() as u64 };
+        let limit = grace + Duration::from_mins(1);
+        self.done(Verb::ShutDown(call), "shut_down", limit).await
+    }
+
+    /// Follows what happens in the guest.
+    pub async fn watch(&self) -> Result<(Vec<ExecRecord>, Watching), LinkError> {
+        let (reply, stream) = self.call(Verb::Watch(Watch {})).await?;
+        match reply {
+            reply::Result::ExecList(list) => Ok((list.records, Watching { stream })),
+            _ => Err(LinkError::Mismatch("watch")),
+        }
+    }
+}
+
+/// What happens in a guest, as it happens.
+#[derive(Debug)]
+pub struct Watching {
+    stream: Stream,
+}
+
+impl Watching {
+    /// The next event; an error when the guest or its keeper is gone.
+    pub async fn next(&mut self) -> Result<guest_event::Event, LinkError> {
+        loop {
+            let frame = self.stream.reader.expect().await?;
+            let event: GuestEvent = frame.message().map_err(LinkError::Frame)?;
+            // An event this build does not know comes from a newer agent; it is skipped.
+            if let Some(event) = event.event {
+                return Ok(event);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One stream to the agent: frames in, frames out.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use pyro_directory::Directory;
+use pyro_wire::{Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, Message, header};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+/// Talking to a guest failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The keeper's (or VMM's) socket does not take connections: the VM is gone or not there yet.
+    #[error("cannot reach the guest")]
+    Connect(#[source] pyro_directory::DirectoryError),
+    /// The VMM refused the stream: nothing listens in the guest.
+    #[error("the guest does not listen")]
+    Refused,
+    /// The stream broke.
+    #[error("lost the stream to the guest")]
+    Lost(#[source] io::Error),
+    /// The stream ended where more belonged.
+    #[error("the guest ended the stream early")]
+    Ended,
+    /// The guest sent something that is not the protocol.
+    #[error("the guest sent a malformed frame")]
+    Frame(#[source] FrameError),
+    /// The guest answered something else than what was asked.
+    #[error("the guest answered {0} with something else")]
+    Mismatch(&'static str),
+    /// The guest did not answer in time.
+    #[error("the guest did not answer within {0:?}")]
+    Silent(Duration),
+    /// The guest refused, and says why.
+    #[error("{message}")]
+    Guest {
+        /// Stable, in snake_case.
+        code: String,
+        /// One line.
+        message: String,
+        /// The chain of causes.
+        causes: Vec<String>,
+    },
+}
+
+impl LinkError {
+    /// Whether the guest itself answered (and so is alive).
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Guest { .. })
+    }
+}
+
+/// One stream to the agent.
+#[derive(Debug)]
+pub struct Stream {
+    pub(crate) reader: FrameReader,
+    pub(crate) writer: FrameWriter,
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    half: OwnedReadHalf,
+    decoder: Decoder,
+}
+
+/// The writing half.
+#[derive(Debug)]
+pub(crate) struct FrameWriter {
+    half: OwnedWriteHalf,
+}
+
+impl Stream {
+    /// Opens a stream to the agent's port through `vm.sock` in the keeper's directory.
+    pub async fn open(directory: &Directory) -> Result<Self, LinkError> {
+        let mut socket = directory.connect_async("vm.sock").await.map_err(LinkError::Connect)?;
+        let connect = format!("CONNECT {}\n", pyro_core::AGENT_PORT);
+        socket.write_all(connect.as_bytes()).await.map_err(LinkError::Lost)?;
+        read_ok(&mut socket).await?;
+        let (read, write) = socket.into_split();
+        Ok(Self {
+            reader: FrameReader { half: read, decoder: Decoder::default() },
+            writer: FrameWriter { half: write },
+        })
+    }
+}
+
+/// Reads `OK <n>\n`, byte by byte since frames follow at once; at most 32 bytes.
+async fn read_ok(socket: &mut UnixStream) -> Result<(), LinkError> {
+    let mut line = Vec::with_capacity(32);
+    loop {
+        match socket.read_u8().await {
+            Ok(b'\n') => break,
+            Ok(byte) if line.len() < 32 => line.push(byte),
+            Ok(_) => return Err(LinkError::Refused),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(LinkError::Refused);
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(LinkError::Refused);
+            }
+            Err(error) => return Err(LinkError::Lost(error)),
+        }
+    }
+    if line.starts_with(b"OK ") { Ok(()) } else { Err(LinkError::Refused) }
+}
+
+impl FrameReader {
+    /// The next frame; `None` when the stream ended between two frames.
+    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, LinkError> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().map_err(LinkError::Frame)? {
+                return Ok(Some(frame));
+            }
+            let buffer = self.decoder.buffer();
+            if buffer.capacity() - buffer.len() < 8 * 1024 {
+                buffer.reserve(64 * 1024);
+            }
+            if self.half.read_buf(buffer).await.map_err(LinkError::Lost)? == 0 {
+                return if self.decoder.is_at_boundary() {
+                    Ok(None)
+                } else {
+                    Err(LinkError::Ended)
+                };
+            }
+        }
+    }
+
+    /// The next frame, where the stream must not end.
+    pub(crate) async fn expect(&mut self) -> Result<Frame, LinkError> {
+        self.next().await?.ok_or(LinkError::Ended)
+    }
+}
+
+impl FrameWriter {
+    pub(crate) async fn message(&mut self, message: &impl Message) -> Result<(), LinkError> {
+        self.half.write_all(&pyro_wire::message_frame(message)).await.map_err(LinkError::Lost)
+    }
+
+    /// Sends bytes in frames of a size the transports like.
+    pub(crate) async fn bytes(
+        &mut self,
+        kind: FrameKind,
+        mut bytes: Bytes,
+    ) -> Result<(), LinkError> {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(32 * 1024));
+            let mut frame = Vec::with_capacity(HEADER_BYTES + piece.len());
+            frame.extend_from_slice(&header(kind, piece.len()));
+            frame.extend_from_slice(&piece);
+            self.half.write_all(&frame).await.map_err(LinkError::Lost)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn end(&mut self) -> Result<(), LinkError> {
+        self.half.write_all(&header(FrameKind::End, 0)).await.map_err(LinkError::Lost)
+    }
+}

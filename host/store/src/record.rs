@@ -1,0 +1,172 @@
+//! What is kept of a workspace and of an exec.
+
+use std::collections::BTreeMap;
+
+use pyro_core::{
+    EnvironmentName, ExecId, ExitStatus, LabelKey, LabelValue, Mebibytes, VcpuCount, WorkspaceId,
+    WorkspaceName,
+};
+use serde::{Deserialize, Serialize};
+
+/// Whether it is a workspace or a one-shot VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkspaceKind {
+    /// Lasts until it is deleted.
+    Workspace,
+    /// Exists for one command.
+    Vm,
+}
+
+/// Where a workspace stands; written before the effect it announces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It is being made; found at a node's start, it is undone.
+    Creating,
+    /// It has a disk and no VM.
+    Stopped,
+    /// A VM is being started for it.
+    Starting,
+    /// Its VM runs.
+    Started,
+    /// Its VM is being shut down.
+    Stopping,
+    /// It is being deleted; found at a node's start, that is finished.
+    Deleting,
+}
+
+/// What happens when the idle time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExpiry {
+    /// It is stopped.
+    Stop,
+    /// It is deleted.
+    Delete,
+}
+
+/// The newest finished command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LastCommand {
+    /// 1 for the first.
+    pub sequence: u64,
+    /// As payloads show it.
+    pub command: String,
+    /// Where it was started.
+    pub cwd: String,
+    /// 128+N when signal N ended it; none when it was lost.
+    pub exit_code: Option<i32>,
+    /// Start to end.
+    pub duration_ms: u64,
+}
+
+/// What is kept of a workspace. Times are milliseconds since the Unix epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkspaceRecord {
+    /// Identifies it.
+    pub id: WorkspaceId,
+    /// Workspace or one-shot VM.
+    pub kind: WorkspaceKind,
+    /// Discovery name, unique.
+    pub name: Option<WorkspaceName>,
+    /// Discovery labels.
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// The environment it was made from.
+    pub environment: EnvironmentName,
+    /// That environment's version then.
+    pub environment_version: Option<String>,
+    /// The root image it stands on, for its whole life.
+    pub environment_digest: String,
+    /// Virtual CPUs.
+    pub vcpus: VcpuCount,
+    /// Memory.
+    pub memory: Mebibytes,
+    /// Apparent size of its disk.
+    pub disk: Mebibytes,
+    /// Idle time after which it expires.
+    pub ttl_seconds: Option<u64>,
+    /// What happens then.
+    pub on_expiry: OnExpiry,
+    /// The backend it was made for.
+    pub backend: String,
+    /// Whether that is hardware virtualisation.
+    pub accelerated: bool,
+    /// When it was made.
+    pub created_at: u64,
+    /// When it was last used.
+    pub last_activity_at: u64,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why it is stopped.
+    pub stop_reason: Option<String>,
+    /// More about the stop.
+    pub stop_detail: Option<String>,
+    /// Whether it was ever started.
+    pub was_started: bool,
+    /// Commands since creation or reset; the newest one's sequence.
+    pub command_count: u64,
+    /// The newest finished command.
+    pub last_command: Option<LastCommand>,
+    /// How often the workload was restarted in the running VM.
+    pub workload_restarts: u32,
+}
+
+/// How far an exec came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecState {
+    /// It was announced to the guest, or runs.
+    Running,
+    /// It ended.
+    Ended(ExitStatus),
+    /// It does not run any more and nobody saw it end; why.
+    Lost(String),
+}
+
+/// What is kept of an exec. Times are milliseconds since the Unix epoch.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ExecRecord {
+    /// Identifies it.
+    pub id: ExecId,
+    /// Where it ran.
+    pub workspace: WorkspaceId,
+    /// 1 for the workspace's first.
+    pub sequence: u64,
+    /// As payloads show it.
+    pub command: String,
+    /// Where it was started.
+    pub cwd: String,
+    /// Whether nobody needs to stay attached.
+    pub detached: bool,
+    /// How far it came.
+    pub state: ExecState,
+    /// Whether its timeout ended it.
+    pub timed_out: bool,
+    /// Whether a cancel ended it.
+    pub cancelled: bool,
+    /// Whether the kernel ended a process of it for want of memory.
+    pub oom_killed: bool,
+    /// When it was started.
+    pub started_at: u64,
+    /// When it ended.
+    pub ended_at: Option<u64>,
+    /// Start to end, microseconds.
+    pub duration_micros: u64,
+    /// Bytes written to stdout.
+    pub stdout_bytes: u64,
+    /// Bytes written to stderr.
+    pub stderr_bytes: u64,
+    /// Bytes of combined output dropped from the middle: from this offset ...
+    pub dropped_from: u64,
+    /// ... to this one.
+    pub dropped_to: u64,
+    /// Processes it left behind.
+    pub left_behind: u32,
+    /// Its largest memory.
+    pub memory_peak_bytes: u64,
+    /// CPU time, microseconds.
+    pub cpu_micros: u64,
+    /// Whether the host holds a copy of its output.
+    pub output_kept: bool,
+}
