@@ -1,1 +1,35 @@
-fn main() {}
+//! `cargo xtask TASK`: what developers run besides cargo itself. One module per task; this file
+//! only dispatches.
+//!
+//! Refuses to know: anything the product needs at run time.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's program talks")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod lab;
+
+/// Developer tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run a command in a virtual machine in which KVM works (emulated), with real Firecracker.
+    Lab(lab::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Lab(arguments) => lab::run(arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(125)
+    })
+}
