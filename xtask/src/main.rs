@@ -26,7 +26,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Lab(arguments) => lab::run(arguments),
+        Task::Lab(arguments) => lab::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -40,7 +40,7 @@ impl Cache {
         if entry.is_dir() && !rebuild {
             return Ok(entry);
         }
-        let _lock = self.lock(&entry)?;
+        let _lock = lock(&entry)?;
         if entry.is_dir() && !rebuild {
             return Ok(entry);
         }
@@ -52,16 +52,17 @@ impl Cache {
         fs::rename(&unfinished, &entry).with_context(|| format!("publish {}", entry.display()))?;
         Ok(entry)
     }
+}
 
-    fn lock(&self, entry: &Path) -> Result<File> {
-        let path = beside(entry, "lock");
-        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-        if file.try_lock().is_err() {
-            eprintln!("lab: waiting for another process that makes {}", entry.display());
-            file.lock().with_context(|| format!("lock {}", path.display()))?;
-        }
-        Ok(file)
+/// Locks an entry against other processes for as long as the file is open.
+fn lock(entry: &Path) -> Result<File> {
+    let path = beside(entry, "lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    if file.try_lock().is_err() {
+        eprintln!("lab: waiting for another process that makes {}", entry.display());
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
     }
+    Ok(file)
 }
 
 fn beside(entry: &Path, suffix: &str) -> PathBuf {

@@ -101,7 +101,7 @@ fn environment_variable(text: &str) -> Result<(String, String)> {
 }
 
 /// Does what the arguments ask for.
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let caches = arguments.cache_home()?;
     let cache = Cache::open(&caches.join("pyro-dev"))?;
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"))

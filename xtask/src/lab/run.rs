@@ -23,7 +23,7 @@ use super::{
 /// How long the VM may take until it starts the command; it takes 3 s on an idle host.
 const BOOT: Duration = Duration::from_secs(90);
 /// How long the VM may say nothing; it says `alive` every 5 s.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// How long output may take from the VM to here after the command's end.
 const DRAIN: Duration = Duration::from_secs(30);
 /// What `timeout` of coreutils ends with, too.
