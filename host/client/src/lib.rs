@@ -1,1 +1,34 @@
 //! The typed client of the node: finds it, starts it, speaks HTTP to it.
+//!
+//! Owns how a node is found in a state directory and started without a race, one method per route,
+//! and the upgraded streams of `exec`, `attach` and `run`. Refuses to know: terminals, printing, the
+//! process environment; where things are is a parameter.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), pyro_client::ClientError> {
+//! use pyro_client::{Node, NodeLocation, api};
+//! let node = Node::connect_or_start(NodeLocation {
+//!     state: "/home/me/.local/state/pyro".into(),
+//!     cache: "/home/me/.cache/pyro".into(),
+//!     program: Some("/usr/bin/pyro".into()),
+//! })
+//! .await?;
+//! let workspace = node.create_workspace(&api::CreateWorkspace::default()).await?;
+//! # Ok(()) }
+//! ```
+
+mod connection;
+mod error;
+mod exec_stream;
+mod location;
+mod node;
+mod selection;
+mod start;
+mod sys;
+
+pub use error::ClientError;
+pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
+pub use location::NodeLocation;
+pub use node::{BuildStream, Node, Output};
+pub use pyro_api as api;
+pub use selection::Selections;
