@@ -1,0 +1,97 @@
+//! Starting the VMM as a child that dies with the keeper and finds its port at descriptor 3, and
+//! letting go of what the keeper itself was started with.
+
+#![allow(unsafe_code)]
+
+use std::{
+    fs::File,
+    io::{self, PipeWriter},
+    mem::ManuallyDrop,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::Stdio,
+};
+
+use pyro_core::Launch;
+use rustix::{
+    io::{FdFlags, dup2, fcntl_setfd},
+    process::{Signal, getpid, getppid, set_parent_process_death_signal},
+};
+use tokio::process::{Child, Command};
+
+/// Where [`pyro_core::Channel::Serial`] says the port is.
+const PORT: i32 = 3;
+
+/// What a VMM is started with.
+pub struct Vmm<'a> {
+    /// What to run.
+    pub launch: &'a Launch,
+    /// Its working directory.
+    pub directory: &'a Path,
+    /// Its standard output and error.
+    pub output: PipeWriter,
+    /// Its descriptor 3, if it has one.
+    pub port: Option<UnixStream>,
+}
+
+/// Closes every descriptor beyond the standard three, such as a pipe of the shell that somebody
+/// waits for. To be called before anything is opened, by the thread that is the whole process.
+pub fn close_inherited() -> io::Result<()> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    for number in numbers {
+        // The listing's own descriptor is among them, closed by now: dropping it twice would be an
+        // error, so ask first.
+        let is_open = std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+        if number > 2 && is_open {
+            // SAFETY: nothing in this process owns the descriptor yet, as the caller promises.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+    Ok(())
+}
+
+/// Starts a VMM with an empty environment and nothing inherited but what [`Vmm`] names. The
+/// kernel kills it when the calling thread ends.
+pub fn spawn(vmm: Vmm<'_>) -> io::Result<Child> {
+    // Descriptor 3 must be taken before the fork: else the standard library's own pipe for errors
+    // of exec might stand there and be replaced.
+    let _taken = File::open("/dev/null")?;
+    let parent = getpid();
+    let mut command = Command::new(&vmm.launch.program);
+    command
+        .args(&vmm.launch.arguments)
+        .env_clear()
+        .current_dir(vmm.directory)
+        .stdin(Stdio::null())
+        .stdout(vmm.output.try_clone()?)
+        .stderr(vmm.output);
+    let port = vmm.port;
+    let prepare = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(parent) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        match &port {
+            // Its own number does not lose close-on-exec by dup2.
+            Some(port) if port.as_raw_fd() == PORT => fcntl_setfd(port, FdFlags::empty())?,
+            Some(port) => {
+                // SAFETY: in the child, between fork and exec, nobody else uses the number; what
+                // stood there is closed by dup2, and ManuallyDrop leaves what stands there open.
+                let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(PORT) });
+                dup2(port.as_fd(), &mut target)?;
+            }
+            None => {}
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls; it neither allocates nor takes a lock, as
+    // between fork and exec it must not.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
