@@ -76,10 +76,10 @@ pub struct Arguments {
     #[arg(long)]
     rebuild: bool,
     /// Print the directory of the lab's kernel and root disk, made when missing, and end.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "command")]
     path: bool,
     /// Print the path of the cached firecracker (jailer stands beside it), fetched when missing.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "command")]
     firecracker: bool,
     /// Boot real Firecracker guests in the VM, and say how long they took.
     #[arg(long, conflicts_with = "command")]
