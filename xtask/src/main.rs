@@ -20,7 +20,6 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run a command in a virtual machine in which KVM works (emulated), with real Firecracker.
     Lab(lab::Arguments),
 }
 

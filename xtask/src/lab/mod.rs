@@ -39,8 +39,10 @@ const SCRATCH: &str = "/scratch";
 /// Where the lab's own files (vmlinux, self-test) stand in the VM during the self-test.
 const IMAGE: &str = "/lab/image";
 
-/// Runs a command in the lab VM and ends with its exit code (124 on time-out, 125 when the lab
-/// itself failed).
+/// Run a command in a disposable VM in which KVM (emulated) and the real Firecracker work.
+///
+/// Ends with the command's exit code, 124 on time-out, 125 when the lab itself failed. A VM that
+/// does not boot in 90 s or says nothing for 60 s is replaced once, and that is said on stderr.
 ///
 /// In the VM: the checkout read-only at /pyro, cargo's target directory at /target and pyro's image
 /// cache at /var/cache/pyro (both writable, but what is written there is thrown away), all three
