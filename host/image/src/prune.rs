@@ -1,0 +1,132 @@
+//! Removing images that nothing needs.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{Cache, Digest, Error, Result, cache::remove_tree};
+
+/// What must stay whatever else is true: the digests workspaces hold.
+#[derive(Clone, Default, Debug)]
+pub struct InUse {
+    /// Environments.
+    pub environments: BTreeSet<Digest>,
+    /// Kernels.
+    pub kernels: BTreeSet<Digest>,
+}
+
+/// What was removed.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Pruned {
+    /// The directories of environments.
+    pub environments: Vec<PathBuf>,
+    /// The directories of kernels and initramfs archives.
+    pub others: Vec<PathBuf>,
+    /// What that freed on disk, in bytes.
+    pub freed_bytes: u64,
+}
+
+impl Cache {
+    /// Removes images that no name means and no workspace holds, kernels other than the current
+    /// one that no workspace holds, and every initramfs (each is made again when it is needed).
+    ///
+    /// The caller must not start a machine at the same time.
+    pub fn prune(&self, in_use: &InUse) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let mut environments = in_use.environments.clone();
+        environments.extend(self.name_records()?.into_iter().map(|record| record.digest));
+        let mut kernels = in_use.kernels.clone();
+        kernels.extend(self.kernel()?.map(|kernel| kernel.digest));
+        pruned.environments = self.keep("environments", &environments, &mut pruned.freed_bytes)?;
+        pruned.others = self.keep("kernels", &kernels, &mut pruned.freed_bytes)?;
+        pruned.others.extend(self.keep("boot", &BTreeSet::new(), &mut pruned.freed_bytes)?);
+        Ok(pruned)
+    }
+
+    /// Removes all of a kind but these. A directory disappears under its name before its content
+    /// is removed, so that nobody ever sees half of it.
+    fn keep(
+        &self,
+        kind: &str,
+        digests: &BTreeSet<Digest>,
+        freed: &mut u64,
+    ) -> Result<Vec<PathBuf>> {
+        let directory = self.path().join(kind);
+        let unreadable = |source| Error::Read { path: directory.clone(), source };
+        let mut removed = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let digest = path.file_name().and_then(|name| name.to_str());
+            let digest = digest.and_then(|name| name.parse::<Digest>().ok());
+            // What is not ours is left alone.
+            if digest.is_none_or(|digest| digests.contains(&digest)) {
+                continue;
+            }
+            let building = self.start_building()?;
+            let doomed = building.content();
+            fs::rename(&path, &doomed)
+                .map_err(|source| Error::Remove { path: path.clone(), source })?;
+            *freed += allocated(&doomed);
+            remove_tree(&doomed)?;
+            removed.push(path);
+        }
+        removed.sort();
+        Ok(removed)
+    }
+}
+
+/// The bytes a directory's files take on disk.
+fn allocated(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => allocated(&entry.path()),
+            Ok(metadata) => std::os::unix::fs::MetadataExt::blocks(&metadata) * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_core::EnvironmentName;
+
+    use super::*;
+    use crate::{Job, environment::import};
+
+    fn tar_with(content: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        builder.append_data(&mut header, "bin/sh", content).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn only_what_nobody_names_or_holds_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path()).unwrap();
+        let name: EnvironmentName = "mine".parse().unwrap();
+        let mut digests = Vec::new();
+        for content in [b"held", b"lost", b"used"] {
+            let built = import(&cache, &name, &*tar_with(content), &Job::silent()).unwrap();
+            digests.push(built.environment.digest);
+        }
+        fs::create_dir(home.path().join("environments/not-a-digest")).unwrap();
+        let held = BTreeSet::from([digests[0].clone()]);
+        let in_use = InUse { environments: held, ..InUse::default() };
+        let pruned = cache.prune(&in_use).unwrap();
+        assert_eq!(pruned.environments, [cache.place("environments", &digests[1])]);
+        assert!(pruned.freed_bytes > 0);
+        assert!(cache.environment_root(&digests[0]).is_some());
+        assert_eq!(cache.environment(&name).unwrap().unwrap().digest, digests[2]);
+        assert_eq!(cache.prune(&in_use).unwrap(), Pruned::default());
+        cache.remove(&name).unwrap();
+        assert_eq!(cache.prune(&InUse::default()).unwrap().environments.len(), 2);
+        assert!(home.path().join("environments/not-a-digest").exists());
+    }
+}
