@@ -5,7 +5,7 @@
 //! | File | Writer | Meaning |
 //! |---|---|---|
 //! | `launch.json` | node | a [`Launch`] |
-//! | `keeper.lock` | keeper | locked (flock) for as long as the keeper lives: the proof of life |
+//! | `keeper.lock` | keeper | locked (flock) for as long as the keeper or its VMM lives: the proof of life |
 //! | `keeper.json` | keeper | a [`KeeperRecord`], whole, once the VMM runs |
 //! | `keeper.sock` | keeper | control: `kill\n` ends the VM; end of file means the keeper ended |
 //! | `vm.sock` | keeper or VMM | the guest's streams: `CONNECT <port>\n` is answered `OK <n>\n` |

@@ -1,17 +1,27 @@
 //! A lock file held by `flock(2)`: the kernel frees it when its holder ends, however it ends.
 
-use std::{fs::File, io};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
 
-/// Held until dropped, or until the process ends; children do not inherit it across exec.
+/// Held until dropped, or until the process ends. Children do not inherit it across exec; one that
+/// is handed a duplicate of its descriptor holds it as well.
 #[derive(Debug)]
 pub struct Lock {
-    /// Closing it frees the lock.
-    _file: File,
+    file: File,
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Lock {
@@ -19,7 +29,7 @@ impl Lock {
     pub(crate) fn wait(file: File) -> io::Result<Self> {
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -32,7 +42,7 @@ impl Lock {
         const ATTEMPTS: u32 = 1000;
         for _ in 0..ATTEMPTS {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self { _file: file })),
+                Ok(()) => return Ok(Some(Self { file })),
                 Err(Errno::WOULDBLOCK) if is_held(&file)? => return Ok(None),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::yield_now(),
                 Err(error) => return Err(error.into()),

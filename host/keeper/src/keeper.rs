@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, PipeReader},
+    os::fd::AsFd,
     path::Path,
     process::ExitStatus as ProcessStatus,
     sync::Arc,
@@ -60,7 +61,7 @@ async fn keep(path: &Path) -> Result<(), KeeperError> {
     let prepare = |what| move |source: io::Error| KeeperError::Prepare { what, source };
 
     let directory = Directory::open(path).map_err(failed)?;
-    let _lock = hold(&directory)
+    let lock = hold(&directory)
         .map_err(failed)?
         .ok_or_else(|| KeeperError::Held { path: path.join("keeper.lock") })?;
     let launch = read_launch(&directory, failed)?;
@@ -83,7 +84,13 @@ async fn keep(path: &Path) -> Result<(), KeeperError> {
         }
     };
 
-    let vmm = Vmm { launch: &launch, directory: path, output: vmm_output, port: vmm_port };
+    let vmm = Vmm {
+        launch: &launch,
+        directory: path,
+        output: vmm_output,
+        port: vmm_port,
+        lock: lock.as_fd(),
+    };
     let mut child = sys::spawn(vmm)
         .map_err(|source| KeeperError::Execute { program: launch.program.clone(), source })?;
     let vmm_pid = child.id().map_or(0, u32::cast_signed);

@@ -134,7 +134,7 @@ fn a_running_vmm_is_on_record_and_locked() {
 }
 
 #[test]
-fn the_vmm_inherits_its_standard_streams_and_its_port_only() {
+fn the_vmm_inherits_its_standard_streams_its_port_and_the_lock_only() {
     let kept = Kept::vmm(&["sleep"]);
     let descriptors = format!("/proc/{}/fd", kept.record().vmm_pid);
     let mut numbers: Vec<String> = std::fs::read_dir(descriptors)
@@ -142,7 +142,7 @@ fn the_vmm_inherits_its_standard_streams_and_its_port_only() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     numbers.sort();
-    assert_eq!(numbers, ["0", "1", "2", "3"]);
+    assert_eq!(numbers, ["0", "1", "2", "3", "4"]);
 }
 
 #[test]
@@ -178,8 +178,8 @@ fn the_vmm_dies_with_its_keeper() {
     let vmm = kept.record().vmm_pid;
     kept.keeper.kill().unwrap();
     kept.keeper.wait().unwrap();
+    drop(kept.directory.lock("keeper.lock").unwrap());
     wait_for_end(vmm);
-    assert!(!kept.directory.is_locked("keeper.lock").unwrap());
     assert!(kept.directory.read("exit.json", 4096).unwrap().is_none());
 
     let (mut keeper, said) = keep(&kept.directory);

@@ -134,6 +134,7 @@ pub fn exit(directory: &Directory) -> Result<Option<ExitRecord>, KeeperError> {
 /// A keeper that is watched: an event for whoever waits for its end.
 #[derive(Debug)]
 pub struct Watch {
+    directory: Directory,
     control: Option<UnixStream>,
 }
 
@@ -141,22 +142,29 @@ impl Watch {
     /// Begins to watch; a keeper that has ended already is seen as such.
     pub async fn begin(directory: &Directory) -> Result<Self, KeeperError> {
         match directory.connect_async("keeper.sock").await {
-            Ok(control) => Ok(Self { control: Some(control) }),
+            Ok(control) => Ok(Self { directory: directory.clone(), control: Some(control) }),
             Err(error) => match error.io_kind() {
                 Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                    Ok(Self { control: None })
+                    Ok(Self { directory: directory.clone(), control: None })
                 }
                 _ => Err(KeeperError::Directory { source: error }),
             },
         }
     }
 
-    /// Returns once the keeper has ended: [`exit`] then says how. Cancel-safe.
+    /// Returns once the keeper and its VMM have ended: [`exit`] then says how, and another may
+    /// begin. Cancel-safe.
     pub async fn ended(&mut self) {
-        let Some(control) = &mut self.control else { return };
-        let mut ignored = [0; 64];
-        while matches!(control.read(&mut ignored).await, Ok(1..)) {}
-        self.control = None;
+        /// How long a VMM may outlive its sockets.
+        const PATIENCE: Duration = Duration::from_secs(20);
+        if let Some(control) = &mut self.control {
+            let mut ignored = [0; 64];
+            while matches!(control.read(&mut ignored).await, Ok(1..)) {}
+            self.control = None;
+        }
+        let directory = self.directory.clone();
+        let free = tokio::task::spawn_blocking(move || drop(directory.lock("keeper.lock")));
+        let _ = tokio::time::timeout(PATIENCE, free).await;
     }
 
     /// Asks the keeper to kill its VMM; [`Watch::ended`] tells when it has.

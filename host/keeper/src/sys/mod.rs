@@ -1,5 +1,5 @@
-//! Starting the VMM as a child that dies with the keeper and finds its port at descriptor 3, and
-//! letting go of what the keeper itself was started with.
+//! Starting the VMM as a child that dies with the keeper, and letting go of what the keeper itself
+//! was started with.
 
 #![allow(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::{
     io::{self, PipeWriter},
     mem::ManuallyDrop,
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     path::Path,
@@ -17,13 +17,18 @@ use std::{
 
 use pyro_core::Launch;
 use rustix::{
-    io::{FdFlags, dup2, fcntl_setfd},
+    io::{dup2, fcntl_dupfd_cloexec},
     process::{Signal, getpid, getppid, set_parent_process_death_signal},
 };
 use tokio::process::{Child, Command};
 
 /// Where [`pyro_core::Channel::Serial`] says the port is.
-const PORT: i32 = 3;
+const PORT: RawFd = 3;
+/// Where the VMM holds the keeper's lock: a keeper that is killed dies a moment before its VMM,
+/// and only when both are gone may another begin.
+const LOCK: RawFd = 4;
+/// Above every descriptor that is replaced in the child.
+const ASIDE: RawFd = 16;
 
 /// What a VMM is started with.
 pub struct Vmm<'a> {
@@ -35,6 +40,8 @@ pub struct Vmm<'a> {
     pub output: PipeWriter,
     /// Its descriptor 3, if it has one.
     pub port: Option<UnixStream>,
+    /// Its descriptor 4.
+    pub lock: BorrowedFd<'a>,
 }
 
 /// Closes every descriptor beyond the standard three, such as a pipe of the shell that somebody
@@ -59,9 +66,11 @@ pub fn close_inherited() -> io::Result<()> {
 /// Starts a VMM with an empty environment and nothing inherited but what [`Vmm`] names. The
 /// kernel kills it when the calling thread ends.
 pub fn spawn(vmm: Vmm<'_>) -> io::Result<Child> {
-    // Descriptor 3 must be taken before the fork: else the standard library's own pipe for errors
-    // of exec might stand there and be replaced.
-    let _taken = File::open("/dev/null")?;
+    // The numbers must be taken before the fork: else the standard library's own pipe, for errors
+    // of exec, might stand there and be replaced.
+    let _taken = [File::open("/dev/null")?, File::open("/dev/null")?];
+    let lock = fcntl_dupfd_cloexec(vmm.lock, ASIDE)?;
+    let port = vmm.port.map(|port| fcntl_dupfd_cloexec(port, ASIDE)).transpose()?;
     let parent = getpid();
     let mut command = Command::new(&vmm.launch.program);
     command
@@ -71,22 +80,19 @@ pub fn spawn(vmm: Vmm<'_>) -> io::Result<Child> {
         .stdin(Stdio::null())
         .stdout(vmm.output.try_clone()?)
         .stderr(vmm.output);
-    let port = vmm.port;
     let prepare = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(parent) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        match &port {
-            // Its own number does not lose close-on-exec by dup2.
-            Some(port) if port.as_raw_fd() == PORT => fcntl_setfd(port, FdFlags::empty())?,
-            Some(port) => {
+        let placed = [(port.as_ref(), PORT), (Some(&lock), LOCK)];
+        for (descriptor, number) in placed {
+            if let Some(descriptor) = descriptor {
                 // SAFETY: in the child, between fork and exec, nobody else uses the number; what
                 // stood there is closed by dup2, and ManuallyDrop leaves what stands there open.
-                let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(PORT) });
-                dup2(port.as_fd(), &mut target)?;
+                let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+                dup2(descriptor, &mut target)?;
             }
-            None => {}
         }
         Ok(())
     };
