@@ -1,0 +1,182 @@
+//! The agent as a whole: what outlives a call.
+//!
+//! Owns the execs, the workload's supervision and what Personalize made. Refuses to know how calls
+//! come in.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use pyro_wire::{GuestEvent, HelloReply, Personalized, WorkloadRestarted, guest_event};
+use tokio::{
+    sync::{broadcast, watch},
+    time::timeout,
+};
+
+use crate::{
+    cgroup::{Cgroup, ExecCgroups},
+    console,
+    exec::Execs,
+    reaper::Children,
+    refusal::Refusal,
+    spawner::Spawner,
+};
+
+/// Events a watcher may be behind before it has to ask anew.
+const EVENTS: usize = 1024;
+/// How long a call waits for a workload that is being restarted.
+const RESTARTING: Duration = Duration::from_secs(15);
+
+/// What Personalize made of this machine.
+#[derive(Clone, Debug)]
+pub struct Personal {
+    /// Whose it is.
+    pub workspace_id: String,
+    /// Its name.
+    pub hostname: String,
+    /// The answer, for when it is asked again.
+    pub reply: Personalized,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Every exec.
+    pub execs: Execs,
+    /// Groups for them.
+    pub cgroups: ExecCgroups,
+    /// Processes of its own.
+    pub children: Arc<Children>,
+    /// What Personalize made; held while it is being made.
+    pub personal: tokio::sync::Mutex<Option<Personal>>,
+    shown: Mutex<Option<String>>,
+    workload: watch::Sender<Option<Arc<Spawner>>>,
+    events: broadcast::Sender<GuestEvent>,
+    restarts: AtomicU32,
+    shutting_down: AtomicBool,
+    started: Duration,
+}
+
+impl Agent {
+    /// An agent that began this long after the kernel.
+    pub fn new(started: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            execs: Execs::default(),
+            cgroups: ExecCgroups::default(),
+            children: Arc::default(),
+            personal: tokio::sync::Mutex::default(),
+            shown: Mutex::default(),
+            workload: watch::Sender::default(),
+            events: broadcast::Sender::new(EVENTS),
+            restarts: AtomicU32::new(0),
+            shutting_down: AtomicBool::new(false),
+            started,
+        })
+    }
+
+    /// What it says of itself.
+    pub fn hello(&self) -> HelloReply {
+        let workspace_id = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        HelloReply {
+            generation: pyro_wire::GENERATION,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            personal: workspace_id.is_some(),
+            workspace_id: workspace_id.unwrap_or_default(),
+            agent_started_micros: self.started.as_micros() as u64,
+            workload_restarts: self.restarts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes the new identity visible.
+    pub fn became(&self, workspace_id: &str) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(workspace_id.to_owned());
+    }
+
+    /// Tells whoever watches.
+    pub fn tell(&self, event: GuestEvent) {
+        // Nobody may be watching.
+        let _ = self.events.send(event);
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<GuestEvent> {
+        self.events.subscribe()
+    }
+
+    /// The workload, waiting while it is being restarted.
+    pub async fn workload(&self) -> Result<Arc<Spawner>, Refusal> {
+        if self.shutting_down.load(Ordering::Relaxed) {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.shown.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Err(Refusal::NotPersonal);
+        }
+        let mut workload = self.workload.subscribe();
+        let there = timeout(RESTARTING, workload.wait_for(Option::is_some)).await;
+        match there {
+            Ok(Ok(workload)) => workload.clone().ok_or(Refusal::NoWorkload),
+            _ => Err(Refusal::NoWorkload),
+        }
+    }
+
+    /// Makes the workload and keeps it: restarts it whenever its PID 1 ends.
+    pub async fn keep_workload(self: &Arc<Self>, hostname: &str) -> Result<(), Refusal> {
+        let first = Spawner::start(hostname, self.children.clone()).await;
+        let first = Arc::new(first.map_err(Refusal::Workload)?);
+        self.cgroups.tidy(None);
+        self.workload.send_replace(Some(first.clone()));
+        let (agent, hostname) = (self.clone(), hostname.to_owned());
+        tokio::spawn(async move {
+            let mut current = first;
+            loop {
+                let reason = current.ended().await;
+                agent.workload.send_replace(None);
+                if agent.shutting_down.load(Ordering::Relaxed) {
+                    return;
+                }
+                console::note(&format!("the workload is restarted: {reason}"));
+                match agent.restart(&current, &hostname).await {
+                    Ok(next) => current = next,
+                    Err(refusal) => {
+                        console::note(&format!("the workload cannot be restarted: {refusal}"));
+                        return;
+                    }
+                }
+                let restarts = agent.restarts.fetch_add(1, Ordering::Relaxed) + 1;
+                agent.workload.send_replace(Some(current.clone()));
+                let event = WorkloadRestarted { reason, restarts };
+                agent.tell(GuestEvent {
+                    event: Some(guest_event::Event::WorkloadRestarted(event)),
+                });
+            }
+        });
+        Ok(())
+    }
+
+    async fn restart(&self, old: &Spawner, hostname: &str) -> Result<Arc<Spawner>, Refusal> {
+        old.end().await;
+        let group = Cgroup::workload().map_err(Refusal::Cgroup)?;
+        let _ = group.kill();
+        // Every exec of the old one ends now; each takes its group away when it has.
+        for exec in self.execs.running() {
+            let _ = timeout(RESTARTING, exec.ended()).await;
+        }
+        let _ = timeout(RESTARTING, group.emptied()).await;
+        self.cgroups.drop_spare();
+        let next = Spawner::start(hostname, self.children.clone()).await;
+        let next = Arc::new(next.map_err(Refusal::Workload)?);
+        self.cgroups.tidy(None);
+        Ok(next)
+    }
+
+    /// From here on nothing new is started. Gives the workload that is to be ended, if any.
+    pub fn begin_shut_down(&self) -> Option<Arc<Spawner>> {
+        self.shutting_down.store(true, Ordering::Relaxed);
+        self.workload.borrow().clone()
+    }
+}

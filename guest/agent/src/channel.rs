@@ -1,0 +1,139 @@
+//! Where the host's streams come from: vsock connections, or yamux over a virtio-serial port.
+//!
+//! Refuses to know what is said on them.
+
+use std::{
+    fs,
+    io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use pyro_core::AGENT_PORT;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Mode, OFlags},
+};
+use tokio::{io::AsyncReadExt, time::timeout};
+use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
+
+use crate::{agent::Agent, call, console, descriptor::Descriptor, sys};
+
+/// The virtio-serial port's name, as the host gives it.
+const PORT_NAME: &str = "pyro.agent";
+const MAX_STREAMS: usize = 128;
+const RECEIVE_WINDOW: usize = 32 << 20;
+/// How long a stream may take to say which port it wants.
+const PORT_WORD: Duration = Duration::from_secs(10);
+
+/// Serves whatever channel this machine has, for ever.
+pub async fn serve(agent: Arc<Agent>) {
+    match sys::vsock_listen(AGENT_PORT).and_then(Descriptor::new) {
+        Ok(listener) => {
+            tokio::spawn(serve_vsock(listener, agent.clone()));
+        }
+        Err(error) => console::note(&format!("no vsock: {error}")),
+    }
+    loop {
+        if let Err(error) = serve_port(&agent).await {
+            console::note(&format!("the port: {error}"));
+        }
+    }
+}
+
+async fn serve_vsock(listener: Descriptor, agent: Arc<Agent>) {
+    loop {
+        match listener.when_readable(sys::vsock_accept).await {
+            Ok((connection, true)) => {
+                if let Ok(connection) = Descriptor::new(connection) {
+                    tokio::spawn(call::serve_stream(connection, agent.clone()));
+                }
+            }
+            // Only the host is served; nothing inside may connect.
+            Ok((_, false)) => {}
+            Err(error) => {
+                console::note(&format!("vsock: {error}"));
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for the port and for the host on it, then serves one session.
+async fn serve_port(agent: &Arc<Agent>) -> io::Result<()> {
+    let events = Descriptor::new(sys::kernel_events()?)?;
+    let device = loop {
+        if let Some(device) = find_port() {
+            break device;
+        }
+        wait_for_event(&events).await?;
+    };
+    drop(events);
+    let port = rustix::fs::open(
+        &device,
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let port = Descriptor::new(port)?;
+    while !is_connected(&port)? {
+        port.clear_readable();
+        port.readable().await?;
+    }
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_STREAMS);
+    config.set_max_connection_receive_window(Some(RECEIVE_WINDOW));
+    let mut connection =
+        yamux::Connection::new(port.compat(), config, yamux::Mode::Server);
+    loop {
+        let next =
+            std::future::poll_fn(|context| connection.poll_next_inbound(context)).await;
+        match next {
+            Some(Ok(stream)) => {
+                tokio::spawn(serve_session_stream(stream, agent.clone()));
+            }
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn serve_session_stream(stream: yamux::Stream, agent: Arc<Agent>) {
+    let mut stream = stream.compat();
+    let port = timeout(PORT_WORD, stream.read_u32_le()).await;
+    if let Ok(Ok(AGENT_PORT)) = port {
+        call::serve_stream(stream, agent).await;
+    }
+}
+
+/// A port without a host on its other end says so by a hang-up.
+fn is_connected(port: &Descriptor) -> io::Result<bool> {
+    let mut wanted = [PollFd::new(port, PollFlags::IN)];
+    poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(!wanted[0].revents().contains(PollFlags::HUP))
+}
+
+async fn wait_for_event(events: &Descriptor) -> io::Result<()> {
+    events
+        .when_readable(|fd| {
+            let mut message = [0; 4096];
+            match rustix::io::read(fd.as_fd(), &mut message[..]) {
+                // Events were lost, which is as good a reason to look again.
+                Ok(_) | Err(rustix::io::Errno::NOBUFS) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+}
+
+fn find_port() -> Option<PathBuf> {
+    let ports = fs::read_dir("/sys/class/virtio-ports").ok()?;
+    ports
+        .filter_map(Result::ok)
+        .find(|port| {
+            fs::read_to_string(port.path().join("name")).is_ok_and(|name| name.trim() == PORT_NAME)
+        })
+        .map(|port| Path::new("/dev").join(port.file_name()))
+        .filter(|device| device.exists())
+}

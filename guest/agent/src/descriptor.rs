@@ -1,0 +1,136 @@
+//! A file descriptor as an asynchronous stream: pipes, terminals, the port, vsock connections.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustix::fs::OFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+
+/// Any descriptor that can be polled, read and written without blocking. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Descriptor(Arc<AsyncFd<OwnedFd>>);
+
+impl Descriptor {
+    /// Makes the descriptor non-blocking and watches it.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&fd)?;
+        rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        Ok(Self(Arc::new(crate::sys::watch(fd, both)?)))
+    }
+
+    /// Waits until there is something to read, an end, or (for a pidfd) an exit.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// Reads where readiness was seen: `None` where there is nothing after all.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.0.try_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut *buffer)?)) {
+            Ok(count) => Ok(Some(count)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes back a readiness that turned out to be none.
+    pub fn clear_readable(&self) {
+        let nothing = || io::Error::from(io::ErrorKind::WouldBlock);
+        let _ = self.0.try_io(Interest::READABLE, |_| io::Result::<()>::Err(nothing()));
+    }
+
+    /// Reads what is there now, whatever was seen: `None` where there is nothing.
+    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match rustix::io::read(&*self.0, &mut *buffer) {
+                Ok(count) => return Ok(Some(count)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Runs a non-blocking call whenever the descriptor becomes readable, until it does not say
+    /// `WouldBlock`.
+    pub async fn when_readable<T>(
+        &self,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            match ready.try_io(|fd| call(fd.as_fd())) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(result) => return result,
+                Err(_not_ready) => {}
+            }
+        }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+impl AsyncRead for Descriptor {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let result =
+                ready.try_io(|fd| Ok(rustix::io::read(fd, buffer.initialize_unfilled())?));
+            match result {
+                Ok(Ok(count)) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_not_ready) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Descriptor {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.0.poll_write_ready(context))?;
+            match ready.try_io(|fd| Ok(rustix::io::write(fd, bytes)?)) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(result) => return Poll::Ready(result),
+                Err(_not_ready) => {}
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,97 @@
+//! Frames over any stream of bytes: one reader and one writer per direction.
+//!
+//! Refuses to know what the messages mean.
+
+use std::io;
+
+use bytes::Bytes;
+use pyro_wire::{Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, MAX_DATA, Message};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The stream is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// It could not be read.
+    #[error("reading from the host's stream")]
+    Read(#[source] io::Error),
+    /// It could not be written.
+    #[error("writing to the host's stream")]
+    Write(#[source] io::Error),
+    /// What came is no frame, or not the one that belongs here.
+    #[error("the host sent something that does not belong here")]
+    Frame(#[source] FrameError),
+    /// It ended in the middle of a frame.
+    #[error("the host's stream ended within a frame")]
+    Cut,
+}
+
+/// Reads frames.
+pub struct FrameReader<R> {
+    stream: R,
+    decoder: Decoder,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from this stream.
+    pub fn new(stream: R) -> Self {
+        Self { stream, decoder: Decoder::default() }
+    }
+
+    /// The next frame, or `None` where the stream ended between two. Nothing is lost when the
+    /// future is dropped.
+    pub async fn next(&mut self) -> Result<Option<Frame>, StreamError> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().map_err(StreamError::Frame)? {
+                return Ok(Some(frame));
+            }
+            self.decoder.buffer().reserve(4096);
+            let read =
+                self.stream.read_buf(self.decoder.buffer()).await.map_err(StreamError::Read)?;
+            if read == 0 {
+                let whole = self.decoder.is_at_boundary();
+                return if whole { Ok(None) } else { Err(StreamError::Cut) };
+            }
+        }
+    }
+}
+
+/// Writes frames.
+pub struct FrameWriter<W> {
+    stream: W,
+}
+
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    /// Writes to this stream.
+    pub fn new(stream: W) -> Self {
+        Self { stream }
+    }
+
+    /// Sends a message. It is on its way after [`FrameWriter::flush`].
+    pub async fn message(&mut self, message: &impl Message) -> Result<(), StreamError> {
+        let frame = pyro_wire::message_frame(message);
+        self.stream.write_all(&frame).await.map_err(StreamError::Write)
+    }
+
+    /// Sends bytes, in as many frames as they need.
+    pub async fn bytes(&mut self, kind: FrameKind, bytes: &Bytes) -> Result<(), StreamError> {
+        for piece in bytes.chunks(MAX_DATA) {
+            let mut frame = Vec::with_capacity(HEADER_BYTES + piece.len());
+            frame.extend_from_slice(&pyro_wire::header(kind, piece.len()));
+            frame.extend_from_slice(piece);
+            self.stream.write_all(&frame).await.map_err(StreamError::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Ends this direction.
+    pub async fn end(&mut self) -> Result<(), StreamError> {
+        let frame = pyro_wire::header(FrameKind::End, 0);
+        self.stream.write_all(&frame).await.map_err(StreamError::Write)?;
+        self.flush().await
+    }
+
+    /// Hands over what was written.
+    pub async fn flush(&mut self) -> Result<(), StreamError> {
+        self.stream.flush().await.map_err(StreamError::Write)
+    }
+}

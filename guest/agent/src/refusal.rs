@@ -1,0 +1,182 @@
+//! Why a call is refused, and the stable code the host sees.
+
+use std::{error::Error, io};
+
+use pyro_core::InvalidId;
+use pyro_wire::{Problem, StartExec};
+
+use crate::{cgroup::CgroupError, drives::DriveError, spawner::SpawnError, workload::Step};
+
+/// A call that was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The host speaks a generation this agent does not know.
+    #[error("this agent speaks generation {known} and not {0}", known = pyro_wire::GENERATION)]
+    Generation(u32),
+    /// The first message names no verb.
+    #[error("this agent does not know the call")]
+    UnknownCall,
+    /// What came is not what belongs here.
+    #[error("malformed call: {0}")]
+    Malformed(String),
+    /// Nothing can be run before Personalize.
+    #[error("the machine has no workspace yet")]
+    NotPersonal,
+    /// It is another workspace's already.
+    #[error("the machine belongs to workspace {0}")]
+    AlreadyPersonal(String),
+    /// A workspace id or host name that cannot be one.
+    #[error("{0:?} cannot be a host name")]
+    InvalidHostname(String),
+    /// A drive is missing or damaged.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// The workload cannot be made.
+    #[error("the workload could not be made")]
+    Workload(#[source] SpawnError),
+    /// It is being made again and did not come in time.
+    #[error("the workload is not there: it is being restarted")]
+    NoWorkload,
+    /// The machine is on its way down.
+    #[error("the machine is shutting down")]
+    ShuttingDown,
+    /// Not an exec's id.
+    #[error("{0:?} is not an exec id")]
+    InvalidExecId(String),
+    /// No exec of that id.
+    #[error("no exec {0:?}")]
+    ExecNotFound(String),
+    /// The id is taken.
+    #[error("exec {0} exists already")]
+    ExecExists(String),
+    /// It has not ended.
+    #[error("exec {0} is still running")]
+    ExecRunning(String),
+    /// It has ended.
+    #[error("exec {0} has ended")]
+    ExecEnded(String),
+    /// The bound of running execs.
+    #[error("{0} commands are running already")]
+    TooManyExecs(usize),
+    /// No such signal.
+    #[error("{0} is not a signal")]
+    InvalidSignal(u32),
+    /// No pipes for a command.
+    #[error("making a command's streams")]
+    Descriptors(#[source] io::Error),
+    /// No cgroup for a command.
+    #[error("making a command's cgroup")]
+    Cgroup(#[source] CgroupError),
+    /// The program is not there.
+    #[error("command not found: {0}")]
+    CommandNotFound(String),
+    /// The program cannot be run.
+    #[error("command cannot be executed: {name}")]
+    NotExecutable {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The working directory is not there.
+    #[error("working directory {name} cannot be entered")]
+    WorkingDirectory {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No such user or group.
+    #[error("no user {0:?} in the workspace")]
+    UserNotFound(String),
+    /// The process could not be started otherwise.
+    #[error("the command could not be started")]
+    Spawn(#[source] SpawnError),
+    /// The clock could not be set.
+    #[error("setting the clock")]
+    Clock(#[source] io::Error),
+    /// The call's task died.
+    #[error("the call was interrupted")]
+    Interrupted,
+}
+
+/// Text of the caller's in an error: shortened, never more than a line.
+fn shown(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+impl Refusal {
+    /// What a failed start means to whoever asked for the command.
+    pub fn of_spawn(error: SpawnError, request: &StartExec) -> Self {
+        let (step, source) = match error {
+            SpawnError::Become { step, source } => (step, source),
+            SpawnError::Talk(_) => return Self::NoWorkload,
+            // No PID 1 to be the child of.
+            SpawnError::Fork(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                return Self::NoWorkload;
+            }
+            error => return Self::Spawn(error),
+        };
+        let name = shown(request.arguments.first().map_or(&b""[..], |name| &name[..]));
+        match step {
+            Step::NotFound => Self::CommandNotFound(name),
+            Step::Execute => Self::NotExecutable { name, source },
+            Step::Directory => {
+                Self::WorkingDirectory { name: shown(&request.working_directory), source }
+            }
+            Step::User => Self::UserNotFound(shown(request.user.as_bytes())),
+            Step::Process => Self::Spawn(SpawnError::Become { step, source }),
+        }
+    }
+
+    /// The code programs compare.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Generation(_) => "unsupported_generation",
+            Self::UnknownCall => "unknown_call",
+            Self::Malformed(_) => "malformed_call",
+            Self::NotPersonal => "not_personal",
+            Self::AlreadyPersonal(_) => "already_personal",
+            Self::InvalidHostname(_) => "invalid_hostname",
+            Self::Drive(DriveError::Missing(_)) => "drive_missing",
+            Self::Drive(_) => "disk_damaged",
+            Self::Workload(_) => "workload_failed",
+            Self::NoWorkload => "workload_unavailable",
+            Self::ShuttingDown => "shutting_down",
+            Self::InvalidExecId(_) => "invalid_exec_id",
+            Self::ExecNotFound(_) => "exec_not_found",
+            Self::ExecExists(_) => "exec_exists",
+            Self::ExecRunning(_) => "exec_running",
+            Self::ExecEnded(_) => "exec_ended",
+            Self::TooManyExecs(_) => "too_many_execs",
+            Self::InvalidSignal(_) => "invalid_signal",
+            Self::Descriptors(_) | Self::Cgroup(_) | Self::Spawn(_) => "exec_failed",
+            Self::CommandNotFound(_) => "command_not_found",
+            Self::NotExecutable { .. } => "command_not_executable",
+            Self::WorkingDirectory { .. } => "working_directory_not_found",
+            Self::UserNotFound(_) => "user_not_found",
+            Self::Clock(_) => "clock_failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// As the wire carries it.
+    pub fn to_problem(&self) -> Problem {
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let (Some(cause), true) = (next, causes.len() < 8) {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        Problem { code: self.code().to_owned(), message: self.to_string(), causes }
+    }
+}
+
+impl From<InvalidId> for Refusal {
+    fn from(error: InvalidId) -> Self {
+        Self::InvalidExecId(error.0)
+    }
+}

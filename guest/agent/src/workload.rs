@@ -1,0 +1,651 @@
+//! The workload's own process: makes its name spaces and root, then starts commands in them.
+//!
+//! A process of its own (`/init workload HOSTNAME`, control socket as stdin) with a single thread,
+//! so that a plain fork is safe, and small, so that it is cheap. It stays in the agent's PID name
+//! space, where nothing inside can see or signal it; its children are in the workload's, and are
+//! the *agent's* children (`CLONE_PARENT`), which waits for them.
+//!
+//! Refuses to know records, output, time limits: it hands over a pidfd and forgets.
+//!
+//! The conversation, over a stream socket:
+//!
+//! | From | What |
+//! |---|---|
+//! | workload | [`Answer`] once all is made: `pid` and pidfd of the name space's PID 1; or an error text |
+//! | agent | length u32, then that many bytes of a `StartExec`; descriptors: cgroup, status, and stdin, stdout, stderr unless there is a terminal |
+//! | workload | [`Answer`]: `pid` and pidfd, and the terminal's master side |
+//!
+//! The child itself reports on the status pipe: its PID as the workload sees it, then, only when
+//! it fails, a [`Step`] and an errno. End of file after the PID means that it became the command.
+
+use std::{
+    ffi::{CStr, CString},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use pyro_wire::{Message, StartExec};
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags},
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount,
+        open_tree,
+    },
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
+    process::{Resource, Rlimit},
+    pty::OpenptFlags,
+};
+
+use crate::{accounts, console, program, reaper, sys};
+
+/// Where the agent mounts the workload's root, before it becomes `/` of the workload.
+pub const ROOT: &str = "/workload";
+/// Where the agent mounts what becomes `/workspace`.
+pub const WORKSPACE: &str = "/workspace";
+/// The workspace disk's own file system, in the agent's name space only.
+pub const DISK: &str = "/disk";
+/// The workload's cgroup; its name space begins here.
+pub const CGROUP: &str = "/sys/fs/cgroup/pyro/workload";
+/// The agent's own cgroup.
+pub const AGENT_CGROUP: &str = "/sys/fs/cgroup/agent";
+/// Where the workload's PID 1 stands: outside what the workload can name.
+pub const INIT_CGROUP: &str = "/sys/fs/cgroup/pyro/init";
+
+/// The longest request: a `StartExec` of the wire's longest message.
+pub const MAX_REQUEST: usize = pyro_wire::MAX_MESSAGE;
+/// The longest text of an error.
+const MAX_TEXT: usize = 4096;
+/// Bytes of an [`Answer`].
+pub const ANSWER_BYTES: usize = 12;
+/// `/etc/passwd` and `/etc/group` are read up to here.
+const MAX_ACCOUNTS: u64 = 1024 * 1024;
+
+/// What the workload's process answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The new process, as the agent sees it; 0 if there is none.
+    pub pid: i32,
+    /// Why there is none.
+    pub errno: i32,
+    /// How many bytes of text follow.
+    pub text: u32,
+}
+
+impl Answer {
+    /// As bytes.
+    pub fn to_bytes(self) -> [u8; ANSWER_BYTES] {
+        let mut bytes = [0; ANSWER_BYTES];
+        bytes[..4].copy_from_slice(&self.pid.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.errno.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.text.to_le_bytes());
+        bytes
+    }
+
+    /// From bytes; a text over its limit is cut to it.
+    pub fn from_bytes(bytes: [u8; ANSWER_BYTES]) -> Self {
+        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        Self {
+            pid: i32::from_le_bytes(word(0)),
+            errno: i32::from_le_bytes(word(4)),
+            text: u32::from_le_bytes(word(8)).min(MAX_TEXT as u32),
+        }
+    }
+}
+
+/// Where a command's start failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Step {
+    /// Preparing the process itself.
+    Process = 1,
+    /// Looking up the user.
+    User = 2,
+    /// Entering the working directory.
+    Directory = 3,
+    /// No program of that name.
+    NotFound = 4,
+    /// The program cannot be executed.
+    Execute = 5,
+}
+
+impl Step {
+    /// From its number.
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            2 => Self::User,
+            3 => Self::Directory,
+            4 => Self::NotFound,
+            5 => Self::Execute,
+            _ => Self::Process,
+        }
+    }
+}
+
+/// A step of making the workload failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+struct Failed {
+    what: String,
+    source: io::Error,
+}
+
+trait Doing<T> {
+    fn doing(self, what: impl Into<String>) -> Result<T, Failed>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, what: impl Into<String>) -> Result<T, Failed> {
+        self.map_err(|error| Failed { what: what.into(), source: error.into() })
+    }
+}
+
+/// What the process keeps for the commands it starts.
+struct Workload {
+    control: OwnedFd,
+    /// The whole VM's /proc: the workload's own may be covered by anything.
+    processes: OwnedFd,
+    /// The workload's devpts, whatever is mounted over it later.
+    terminals: OwnedFd,
+    null: File,
+}
+
+/// The process's main: returns when the agent has closed the socket.
+pub fn main(hostname: &str) -> io::Result<()> {
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let made = make(hostname, &control);
+    let workload = match made {
+        Ok((workload, pid, pidfd)) => {
+            answer(&control, Answer { pid, errno: 0, text: 0 }, &[pidfd.as_fd()])?;
+            Workload { control, ..workload }
+        }
+        Err(error) => {
+            let mut text = error.to_string().into_bytes();
+            text.truncate(MAX_TEXT);
+            let errno = error.source.raw_os_error().unwrap_or(0).max(1);
+            answer(&control, Answer { pid: 0, errno, text: text.len() as u32 }, &[])?;
+            return File::from(control).write_all(&text);
+        }
+    };
+    while let Some((request, descriptors)) = workload.receive()? {
+        workload.start(&request, descriptors)?;
+    }
+    Ok(())
+}
+
+fn answer(control: &OwnedFd, answer: Answer, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let bytes = answer.to_bytes();
+    sendmsg(control, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+impl Workload {
+    fn receive(&self) -> io::Result<Option<(StartExec, Vec<OwnedFd>)>> {
+        let mut header = [0; 4];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut header)];
+        let flags = RecvFlags::WAITALL | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&self.control, &mut parts, &mut ancillary, flags)?;
+        if received.bytes != 4 {
+            return Ok(None);
+        }
+        let descriptors = ancillary
+            .drain()
+            .flat_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let length = (u32::from_le_bytes(header) as usize).min(MAX_REQUEST);
+        let mut body = vec![0; length];
+        File::from(self.control.try_clone()?).read_exact(&mut body)?;
+        let request = StartExec::decode(&body[..]).map_err(io::Error::other)?;
+        Ok(Some((request, descriptors)))
+    }
+
+    /// Starts one command and answers. Only a lost agent is an error here.
+    fn start(&self, request: &StartExec, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let refused = |error: io::Error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+            answer(&self.control, Answer { pid: 0, errno, text: 0 }, &[])
+        };
+        let mut descriptors = descriptors.into_iter();
+        let (Some(cgroup), Some(status)) = (descriptors.next(), descriptors.next()) else {
+            return refused(io::ErrorKind::InvalidInput.into());
+        };
+        let streams: Vec<OwnedFd> = descriptors.collect();
+        let terminal = match request.terminal.map(|size| self.open_terminal(size)).transpose() {
+            Ok(terminal) => terminal,
+            Err(error) => return refused(error),
+        };
+        match sys::fork_into(cgroup.as_fd()) {
+            Ok(sys::Forked::Parent { pid, pidfd }) => {
+                let answered = Answer { pid, errno: 0, text: 0 };
+                match &terminal {
+                    Some((master, _)) => {
+                        answer(&self.control, answered, &[pidfd.as_fd(), master.as_fd()])
+                    }
+                    None => answer(&self.control, answered, &[pidfd.as_fd()]),
+                }
+            }
+            Ok(sys::Forked::Child) => {
+                let mut status = File::from(status);
+                let pid = rustix::process::getpid().as_raw_nonzero().get();
+                let _ = status.write_all(&pid.to_le_bytes());
+                let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
+                let (step, error) = self.become_command(request, &streams, slave);
+                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                let _ = status.write_all(&(step as u32).to_le_bytes());
+                let _ = status.write_all(&errno.to_le_bytes());
+                sys::end_process(127)
+            }
+            Err(error) => refused(error),
+        }
+    }
+
+    fn open_terminal(&self, size: pyro_wire::Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::openat(&self.terminals, "ptmx", flags, Mode::empty())?;
+        rustix::pty::unlockpt(&master)?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+        rustix::termios::tcsetwinsize(&master, window_size(size))?;
+        Ok((master, slave))
+    }
+
+    /// In the child: becomes the command, or says where that failed.
+    fn become_command(
+        &self,
+        request: &StartExec,
+        streams: &[OwnedFd],
+        terminal: Option<BorrowedFd<'_>>,
+    ) -> (Step, io::Error) {
+        match self.prepare(streams, terminal) {
+            Ok(()) => {}
+            Err(error) => return (Step::Process, error),
+        }
+        let read = |path: &str| read_accounts(path).unwrap_or_default();
+        let (passwd, groups) = (read("/etc/passwd"), read("/etc/group"));
+        let Some(account) = accounts::find(&request.user, &passwd, &groups) else {
+            return (Step::User, io::Error::from_raw_os_error(libc::ESRCH));
+        };
+        if let Some(terminal) = terminal {
+            // As login(1) does, so that the user can open its own terminal.
+            let _ = rustix::fs::fchown(
+                terminal,
+                Some(rustix::fs::Uid::from_raw(account.uid)),
+                Some(rustix::fs::Gid::from_raw(5)),
+            );
+        }
+        if (account.uid, account.gid, &account.groups[..]) != (0, 0, &[0])
+            && let Err(error) = sys::set_user(account.uid, account.gid, &account.groups)
+        {
+            return (Step::User, error);
+        }
+        let directory = match &request.working_directory[..] {
+            b"" => b"/",
+            directory => directory,
+        };
+        if let Err(error) = rustix::process::chdir(directory) {
+            return (Step::Directory, error.into());
+        }
+        let environment =
+            program::environment(&account, &request.environment, terminal.is_some());
+        execute(request, &environment)
+    }
+
+    fn prepare(&self, streams: &[OwnedFd], terminal: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let score =
+            rustix::fs::openat(&self.processes, "self/oom_score_adj", flags, Mode::empty())?;
+        rustix::io::write(&score, b"0")?;
+        rustix::process::setsid()?;
+        let null = self.null.as_fd();
+        let stream = |at: usize| streams.get(at).map_or(null, AsFd::as_fd);
+        let [stdin, stdout, stderr] = match terminal {
+            Some(terminal) => {
+                rustix::process::ioctl_tiocsctty(terminal)?;
+                [terminal; 3]
+            }
+            None => [stream(0), stream(1), stream(2)],
+        };
+        rustix::stdio::dup2_stdin(stdin)?;
+        rustix::stdio::dup2_stdout(stdout)?;
+        rustix::stdio::dup2_stderr(stderr)?;
+        sys::clear_signals();
+        sys::close_from(3);
+        Ok(())
+    }
+}
+
+/// The kernel's form of a window's size.
+pub fn window_size(size: pyro_wire::Terminal) -> rustix::termios::Winsize {
+    let cells = |count: u32| count.min(u32::from(u16::MAX)) as u16;
+    rustix::termios::Winsize {
+        ws_col: cells(size.columns),
+        ws_row: cells(size.rows),
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+/// Reads a regular file of the workload up to its bound; never waits for one that is not.
+fn read_accounts(path: &str) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = Vec::new();
+    file.take(MAX_ACCOUNTS).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn execute(request: &StartExec, environment: &[(Vec<u8>, Vec<u8>)]) -> (Step, io::Error) {
+    let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+    let arguments: Result<Vec<CString>, _> =
+        request.arguments.iter().map(|argument| CString::new(&argument[..])).collect();
+    let variables: Result<Vec<CString>, _> = environment
+        .iter()
+        .map(|(name, value)| CString::new([&name[..], b"=", &value[..]].concat()))
+        .collect();
+    let (Ok(arguments), Ok(variables)) = (arguments, variables) else {
+        return (Step::Execute, invalid());
+    };
+    let Some(first) = request.arguments.first() else {
+        return (Step::NotFound, invalid());
+    };
+    let path = environment.iter().find(|(name, _)| name == b"PATH");
+    let path = path.map_or(program::PATH, |(_, value)| value);
+    let mut failure = (Step::NotFound, io::Error::from_raw_os_error(libc::ENOENT));
+    for candidate in program::candidates(first, path) {
+        let error = sys::execute(&candidate, &arguments, &variables);
+        match error.raw_os_error() {
+            // There, but its interpreter is not.
+            Some(libc::ENOENT) if exists(&candidate) => return (Step::Execute, error),
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            // Another directory of the PATH may have a better one.
+            Some(libc::EACCES) => failure = (Step::Execute, error),
+            _ => return (Step::Execute, error),
+        }
+    }
+    failure
+}
+
+fn exists(path: &CStr) -> bool {
+    rustix::fs::stat(path).is_ok()
+}
+
+/// Makes name spaces, root and PID 1. Gives what to keep, and PID 1's process id and pidfd.
+fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), Failed> {
+    enter_name_spaces()?;
+    rustix::system::sethostname(hostname.as_bytes()).doing("setting the host name")?;
+    sys::bring_up_loopback().doing("bringing up lo")?;
+    let processes =
+        rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .doing("opening /proc")?;
+    let init_cgroup =
+        rustix::fs::open(INIT_CGROUP, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .doing("opening the cgroup of the workload's init")?;
+    enter_root()?;
+    furnish(hostname)?;
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let terminals =
+        rustix::fs::open("/dev/pts", flags, Mode::empty()).doing("opening /dev/pts")?;
+    let null =
+        File::options().read(true).write(true).open("/dev/null").doing("opening /dev/null")?;
+    limit();
+    sys::unshare(libc::CLONE_NEWPID).doing("making the PID name space")?;
+    let (pid, pidfd) = start_init(&init_cgroup)?;
+    // stdin was the control socket; no child may have it.
+    rustix::stdio::dup2_stdin(&null).doing("letting go of stdin")?;
+    sys::deny_vsock().doing("denying vsock")?;
+    let control = control.try_clone().doing("keeping the control socket")?;
+    Ok((Workload { control, processes, terminals, null }, pid, pidfd))
+}
+
+fn enter_name_spaces() -> Result<(), Failed> {
+    let procs = |cgroup: &str| {
+        let path = format!("{cgroup}/cgroup.procs");
+        OpenOptions::new().write(true).open(&path).doing(path)
+    };
+    // The cgroup name space begins where this process stands when it makes it.
+    let mut home = procs(AGENT_CGROUP)?;
+    procs(CGROUP)?.write_all(b"0").doing("entering the workload's cgroup")?;
+    let unshared = sys::unshare(
+        libc::CLONE_NEWNS
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWCGROUP,
+    );
+    home.write_all(b"0").doing("returning to the agent's cgroup")?;
+    unshared.doing("making the name spaces")
+}
+
+fn clone_tree(path: &str) -> Result<OwnedFd, Failed> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path, flags).doing(format!("taking {path}"))
+}
+
+fn place(tree: &OwnedFd, target: &str) -> Result<(), Failed> {
+    move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .doing(format!("mounting {target}"))
+}
+
+/// Leaves the agent's mounts behind and stands in the workload's root.
+///
+/// The root of an initramfs cannot be pivoted away from, so the new root is moved over it, after
+/// everything else of the agent's was unmounted from this name space.
+fn enter_root() -> Result<(), Failed> {
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing("making the mounts private")?;
+    let root = clone_tree(ROOT)?;
+    let workspace = clone_tree(WORKSPACE)?;
+    let docker = clone_tree(&format!("{DISK}/docker"))?;
+    let containers = clone_tree(&format!("{DISK}/containers"))?;
+    let mounts = fs::read_to_string("/proc/self/mounts").doing("reading the mounts")?;
+    for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+        if target != "/" && !target.starts_with("/proc") {
+            rustix::mount::unmount(target, UnmountFlags::DETACH)
+                .doing(format!("leaving {target}"))?;
+        }
+    }
+    rustix::mount::unmount("/proc", UnmountFlags::DETACH).doing("leaving /proc")?;
+    // What the workload finds should it ever take its root away: nothing.
+    mount("tmpfs", "/", "tmpfs", MountFlags::RDONLY, c"size=4k")?;
+    rustix::process::chdir("/").doing("entering the covered root")?;
+    place(&root, "/")?;
+    // The path "/" still means the initramfs under all these; the tree's own descriptor does not.
+    rustix::process::fchdir(&root).doing("entering the workload's root")?;
+    rustix::process::chroot(".").doing("making it the root")?;
+    for (tree, target) in [
+        (&workspace, "/workspace"),
+        (&docker, "/var/lib/docker"),
+        (&containers, "/var/lib/containers"),
+    ] {
+        ensure_directory(target, 0o755)?;
+        place(tree, target)?;
+    }
+    Ok(())
+}
+
+fn mount(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: MountFlags,
+    data: &CStr,
+) -> Result<(), Failed> {
+    rustix::mount::mount(source, target, kind, flags, data).doing(format!("mounting {target}"))
+}
+
+fn ensure_directory(path: &str, mode: u32) -> Result<(), Failed> {
+    if fs::metadata(path).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    // Something else may have taken its place; a mount needs a directory there.
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) {
+        fs::remove_file(path).doing(format!("removing what stands in the place of {path}"))?;
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+        .doing(format!("making {path}"))
+}
+
+/// Mounts what every Linux program expects, and writes the few files that name this machine.
+fn furnish(hostname: &str) -> Result<(), Failed> {
+    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    for (path, mode) in [
+        ("/proc", 0o555),
+        ("/sys", 0o555),
+        ("/dev", 0o755),
+        ("/run", 0o755),
+        ("/tmp", 0o1777),
+        ("/etc", 0o755),
+        ("/root", 0o700),
+    ] {
+        ensure_directory(path, mode)?;
+    }
+    mount("sysfs", "/sys", "sysfs", quiet | MountFlags::RDONLY, c"")?;
+    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", quiet, c"")?;
+    mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755")?;
+    ensure_directory("/run/lock", 0o1777)?;
+    mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID, c"mode=755,size=1m")?;
+    for (name, major, minor) in [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+        ("fuse", 10, 229),
+    ] {
+        let path = format!("/dev/{name}");
+        let device = rustix::fs::makedev(major, minor);
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, mode, device)
+            .doing(format!("making {path}"))?;
+        rustix::fs::chmod(&path, mode).doing(format!("opening up {path}"))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        ensure_directory(&format!("/dev/{name}"), 0o755)?;
+    }
+    let terminals = c"newinstance,ptmxmode=0666,mode=620,gid=5";
+    let loud = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount("devpts", "/dev/pts", "devpts", loud, terminals)?;
+    mount("shm", "/dev/shm", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
+    mount("mqueue", "/dev/mqueue", "mqueue", quiet, c"")?;
+    for (name, target) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        rustix::fs::symlink(target, format!("/dev/{name}")).doing(format!("linking /dev/{name}"))?;
+    }
+    name_machine(hostname);
+    Ok(())
+}
+
+/// `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`, only where they say nothing of this
+/// machine yet: the user's own changes stay. A full disk is no reason not to start.
+fn name_machine(hostname: &str) {
+    let is_regular = |path: &str| {
+        fs::symlink_metadata(path).map_or(true, |found| {
+            found.is_file() && !found.file_type().is_fifo()
+        })
+    };
+    let read = |path: &str| String::from_utf8_lossy(&read_accounts(path).unwrap_or_default()).into_owned();
+    let hosts = read("/etc/hosts");
+    let named = hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == hostname));
+    let mut wanted = Vec::new();
+    if read("/etc/hostname").trim() != hostname {
+        wanted.push(("/etc/hostname", format!("{hostname}\n")));
+    }
+    if !named {
+        let lines = if hosts.trim().is_empty() {
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned()
+        } else {
+            hosts
+        };
+        wanted.push(("/etc/hosts", format!("{}\n127.0.1.1\t{hostname}\n", lines.trim_end())));
+    }
+    if fs::symlink_metadata("/etc/resolv.conf").is_err() {
+        wanted.push(("/etc/resolv.conf", String::new()));
+    }
+    for (path, text) in wanted {
+        if is_regular(path)
+            && let Err(error) = fs::write(path, text)
+        {
+            console::note(&format!("{path}: {error}"));
+        }
+    }
+}
+
+/// Resource limits that every command begins with; what bounds the workload as a whole are the
+/// limits of its cgroup.
+fn limit() {
+    let files = Rlimit { current: Some(65_536), maximum: Some(1_048_576) };
+    let cores = Rlimit { current: Some(0), maximum: None };
+    let unlimited = Rlimit { current: None, maximum: None };
+    for (resource, limit) in
+        [(Resource::Nofile, files), (Resource::Core, cores), (Resource::Nproc, unlimited)]
+    {
+        if let Err(error) = rustix::process::setrlimit(resource, limit) {
+            console::note(&format!("{resource:?}: {error}"));
+        }
+    }
+}
+
+/// Starts PID 1 of the new PID name space, which mounts /proc and then only reaps.
+fn start_init(cgroup: &OwnedFd) -> Result<(i32, OwnedFd), Failed> {
+    let (mut ready, mut told) = io::pipe().doing("making a pipe")?;
+    match sys::fork_into(cgroup.as_fd()).doing("starting the workload's init")? {
+        sys::Forked::Child => {
+            drop(ready);
+            let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+            let errno = match rustix::mount::mount("proc", "/proc", "proc", flags, c"") {
+                Ok(()) => 0,
+                Err(error) => error.raw_os_error(),
+            };
+            let _ = told.write_all(&errno.to_le_bytes());
+            if errno != 0 {
+                sys::end_process(1);
+            }
+            reaper::reap_for_ever()
+        }
+        sys::Forked::Parent { pid, pidfd } => {
+            drop(told);
+            let mut errno = [0; 4];
+            ready.read_exact(&mut errno).doing("starting the workload's init")?;
+            match i32::from_le_bytes(errno) {
+                0 => Ok((pid, pidfd)),
+                errno => Err(io::Error::from_raw_os_error(errno)).doing("mounting /proc"),
+            }
+        }
+    }
+}
+
+/// Whether a path inside the agent's name space is a mount of its own.
+pub fn is_mounted(path: &Path) -> bool {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return false };
+    mounts.lines().any(|line| line.split(' ').nth(1).map(Path::new) == Some(path))
+}
