@@ -1,0 +1,324 @@
+//! Verbs on workspaces, and on the commands that run in them.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
+
+use super::{CommandArguments, VmArguments};
+use crate::{completion, values};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum WorkspaceVerb {
+    Create(CreateArguments),
+    Exec(ExecArguments),
+    #[command(visible_alias = "ls")]
+    List(ListArguments),
+    /// Show a workspace
+    Status(OneArguments),
+    Update(UpdateArguments),
+    Ps(PsArguments),
+    Kill(KillArguments),
+    Wait(WaitArguments),
+    Attach(AttachArguments),
+    /// Show the commands of a workspace and what they printed
+    #[command(after_help = "Example:\n  pyro logs web")]
+    Logs(OneArguments),
+    /// Start a stopped workspace; every use of it does so too
+    Start(OneArguments),
+    Stop(StopArguments),
+    #[command(visible_alias = "rm")]
+    Delete(DeleteArguments),
+    Prune(PruneArguments),
+}
+
+impl WorkspaceVerb {
+    pub(super) fn json(&self) -> bool {
+        match self {
+            Self::Create(arguments) => arguments.json,
+            Self::Exec(arguments) => arguments.command.json,
+            Self::List(arguments) => arguments.json,
+            Self::Status(arguments) | Self::Logs(arguments) | Self::Start(arguments) => {
+                arguments.json
+            }
+            Self::Update(arguments) => arguments.json,
+            Self::Ps(arguments) => arguments.json,
+            Self::Kill(arguments) => arguments.json,
+            Self::Wait(arguments) => arguments.json,
+            Self::Attach(arguments) => arguments.json,
+            Self::Stop(arguments) => arguments.json,
+            Self::Delete(arguments) => arguments.json,
+            Self::Prune(arguments) => arguments.json,
+        }
+    }
+}
+
+/// Make a workspace and start it
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pyro create
+  pyro create debian:12-build --name build --cpus 2 -m 4g
+  W=$(pyro create --id-only) && pyro exec $W -- uname -r")]
+pub(crate) struct CreateArguments {
+    /// The environment, debian:12 if left out
+    #[arg(add = ArgValueCandidates::new(completion::environments))]
+    pub(crate) environment: Option<String>,
+    #[command(flatten)]
+    pub(crate) vm: VmArguments,
+    /// What happens when its idle time is over [default: stop]
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) on_expiry: Option<OnExpiry>,
+    /// What it may reach: off [default: off]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) network_policy: Option<String>,
+    /// A name to call it by
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) label: Vec<(String, String)>,
+    /// Begin with these files (not available yet)
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) seed_path: Option<PathBuf>,
+    /// Give it a secret (not available yet)
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    pub(crate) secret: Vec<String>,
+    /// Give it a secret from a file (not available yet)
+    #[arg(long, value_name = "NAME=PATH", hide = true)]
+    pub(crate) secret_file: Vec<String>,
+    /// Print only its id
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) id_only: bool,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum OnExpiry {
+    /// It is stopped and keeps its disk
+    Stop,
+    /// It is deleted
+    Delete,
+}
+
+/// Run a command in a workspace
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "pyro exec [OPTIONS] WORKSPACE -- COMMAND...\n       pyro exec [OPTIONS] WORKSPACE COMMAND...\n       pyro exec attach WORKSPACE EXEC",
+    after_help = "The exit code is the command's; 128+N when signal N ended it, 124 after its timeout,
+126 or 127 when it cannot be executed or is not found, 125 when pyro itself failed.
+
+Examples:
+  pyro exec web -- git --version
+  pyro exec -it web -- bash -l
+  pyro exec web --cwd /tmp --env CI=1 --timeout-seconds 5m -- sh -c 'make && make test'
+  pyro exec web --detach -- sleep 60"
+)]
+pub(crate) struct ExecArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    #[command(flatten)]
+    pub(crate) command: CommandArguments,
+    /// Return at once; the command goes on, for wait, attach and kill
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    pub(crate) detach: bool,
+    /// Fail rather than start a stopped workspace
+    #[arg(long)]
+    pub(crate) no_start: bool,
+}
+
+/// Open a shell in a workspace: exec -it WORKSPACE -- bash -l
+#[derive(Args, Debug)]
+pub(crate) struct ShellArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Directory it starts in
+    #[arg(short = 'w', long, value_name = "DIRECTORY")]
+    pub(crate) cwd: Option<String>,
+    /// Set a variable; KEY alone copies its value from here
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Run as this user (name, uid, name:group or uid:gid)
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Fail rather than start a stopped workspace
+    #[arg(long)]
+    pub(crate) no_start: bool,
+}
+
+/// List workspaces, the most recently used first
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pyro list\n  pyro list --state stopped --label team=web -q")]
+pub(crate) struct ListArguments {
+    /// Print only ids
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// Only those with this label; may be repeated
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<String>,
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", value_parser = ["started", "stopped"])]
+    pub(crate) state: Option<String>,
+    /// Print them as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One workspace.
+#[derive(Args, Debug)]
+pub(crate) struct OneArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Change a workspace's name and labels
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  pyro update web --name api --label team=backend --clear-label old"
+)]
+pub(crate) struct UpdateArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Its new name
+    #[arg(long, conflicts_with = "clear_name")]
+    pub(crate) name: Option<String>,
+    /// Take its name away
+    #[arg(long)]
+    pub(crate) clear_name: bool,
+    /// Set a label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) label: Vec<(String, String)>,
+    /// Take a label away; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub(crate) clear_label: Vec<String>,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List the commands of a workspace
+#[derive(Args, Debug)]
+pub(crate) struct PsArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Show all that ended, not only the newest
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print them as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// End a command and every process it started, or send it a signal
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pyro kill web 1f3a                      TERM to all its processes, then KILL
+  pyro kill web 1f3a --signal INT         only this signal")]
+pub(crate) struct KillArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// The exec: id or prefix
+    #[arg(add = ArgValueCandidates::new(completion::execs))]
+    pub(crate) exec: String,
+    /// Send only this signal: a name or number
+    #[arg(short, long)]
+    pub(crate) signal: Option<String>,
+    /// Print the exec as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Wait for a command, and end with its exit code
+#[derive(Args, Debug)]
+pub(crate) struct WaitArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// The exec: id or prefix
+    #[arg(add = ArgValueCandidates::new(completion::execs))]
+    pub(crate) exec: String,
+    /// Wait no longer than this, as in 30, 30s, 5m; 0 means as long as it takes
+    #[arg(long, alias = "timeout", value_name = "TIME", value_parser = values::duration)]
+    pub(crate) timeout_seconds: Option<Duration>,
+    /// Print the exec as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what a command prints, and end with its exit code
+#[derive(Args, Debug)]
+#[command(after_help = "With -it, ctrl-p ctrl-q leaves the command running.
+
+Examples:
+  pyro attach web 1f3a
+  pyro attach web 1f3a --offset 65536")]
+pub(crate) struct AttachArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// The exec: id or prefix
+    #[arg(add = ArgValueCandidates::new(completion::execs))]
+    pub(crate) exec: String,
+    /// Begin at this byte of its output
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    pub(crate) offset: u64,
+    /// Send stdin to the command
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// The command has a terminal: pass keys and window size on
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) tty: bool,
+    /// Print the result as one JSON document once it ended
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Stop a workspace in order; it keeps its disk
+#[derive(Args, Debug)]
+pub(crate) struct StopArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Time its processes have to end, as in 5, 30s [default: 5]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) grace_seconds: Option<Duration>,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Delete workspaces with their disks
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArguments {
+    /// The workspaces: ids, prefixes, names or @
+    #[arg(required = true, value_name = "WORKSPACE", add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspaces: Vec<String>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Delete stopped workspaces that were not used for long
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  pyro workspace prune --older-than 7d --dry-run")]
+pub(crate) struct PruneArguments {
+    /// Only those not used for this long, as in 12h, 7d
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) older_than: Duration,
+    /// Only say what would be deleted
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,7 @@
+//! Verbs on environments.
+
+pub(super) mod build;
+pub(super) mod import;
+pub(super) mod inspect;
+pub(super) mod list;
+pub(super) mod prune;

@@ -1,0 +1,65 @@
+//! What each verb does: `commands/<noun>/<verb>.rs`, the everyday ones of a workspace included.
+
+pub(crate) mod completions;
+mod demo;
+mod df;
+pub(crate) mod doctor;
+mod env;
+mod node;
+mod run;
+pub(crate) mod serve;
+mod shell;
+mod use_workspace;
+mod wiring;
+mod workspace;
+
+use crate::{
+    arguments::{EnvVerb, NodeVerb, Verb, WorkspaceVerb},
+    context::Context,
+    error::CommandError,
+};
+
+/// Does what a parsed command line says, and tells the exit code.
+pub(crate) async fn dispatch(context: &Context, verb: Verb) -> Result<u8, CommandError> {
+    match verb {
+        Verb::Run(arguments) => run::run(context, arguments).await,
+        Verb::Shell(arguments) => shell::shell(context, arguments).await,
+        Verb::Workspace(verb) | Verb::WorkspaceGroup { verb } => on_workspace(context, verb).await,
+        Verb::Env { verb } => match verb {
+            EnvVerb::List(_) => env::list::list(context).await,
+            EnvVerb::Inspect(arguments) => env::inspect::inspect(context, &arguments).await,
+            EnvVerb::Build(arguments) => env::build::build(context, &arguments).await,
+            EnvVerb::Import(arguments) => env::import::import(context, &arguments).await,
+            EnvVerb::Prune(_) => env::prune::prune(context).await,
+        },
+        Verb::Use(arguments) => use_workspace::use_workspace(context, &arguments).await,
+        Verb::Df(_) => df::df(context).await,
+        Verb::Demo => demo::demo(context).await,
+        Verb::Node { verb } => match verb {
+            NodeVerb::Status(_) => node::status::status(context).await,
+            NodeVerb::Stop(_) => node::stop::stop(context).await,
+        },
+        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) => {
+            unreachable!("these run without an event loop of ours")
+        }
+    }
+}
+
+async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, CommandError> {
+    match verb {
+        WorkspaceVerb::Create(arguments) => workspace::create::create(context, arguments).await,
+        WorkspaceVerb::Exec(arguments) => workspace::exec::exec(context, arguments).await,
+        WorkspaceVerb::List(arguments) => workspace::list::list(context, &arguments).await,
+        WorkspaceVerb::Status(arguments) => workspace::status::status(context, &arguments).await,
+        WorkspaceVerb::Update(arguments) => workspace::update::update(context, arguments).await,
+        WorkspaceVerb::Ps(arguments) => workspace::ps::ps(context, &arguments).await,
+        WorkspaceVerb::Kill(arguments) => workspace::kill::kill(context, arguments).await,
+        WorkspaceVerb::Wait(arguments) => workspace::wait::wait(context, &arguments).await,
+        WorkspaceVerb::Attach(arguments) => workspace::attach::attach(context, &arguments).await,
+        WorkspaceVerb::Logs(arguments) => workspace::logs::logs(context, &arguments).await,
+        WorkspaceVerb::Start(arguments) => workspace::start::start(context, &arguments).await,
+        WorkspaceVerb::Stop(arguments) => workspace::stop::stop(context, &arguments).await,
+        WorkspaceVerb::Delete(arguments) => workspace::delete::delete(context, &arguments).await,
+        WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
+    }
+}

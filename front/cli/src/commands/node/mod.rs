@@ -1,0 +1,4 @@
+//! Verbs on the node.
+
+pub(super) mod status;
+pub(super) mod stop;

@@ -1,0 +1,106 @@
+//! The process environment: the one place of the front where it is read.
+#![expect(clippy::disallowed_methods, reason = "this module is where the environment is read")]
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use pyro_client::NodeLocation;
+use pyro_core::Problem;
+
+/// What the process environment says, read once.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    state: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    config: Option<PathBuf>,
+    may_start_node: bool,
+    program: Option<PathBuf>,
+    /// `PYRO_WORKSPACE`: what `@` means.
+    pub(crate) workspace: Option<String>,
+    /// `PYRO_BACKEND`.
+    pub(crate) backend: Option<String>,
+    /// Where the command was called.
+    pub(crate) current_directory: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub(crate) fn of_process() -> Self {
+        let home = path("HOME");
+        let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
+        let base = |variable: &str, rest: &str| {
+            // Relative paths in these variables are to be ignored (XDG base directories).
+            let base = path(variable).filter(|path| path.is_absolute());
+            Some(base.or_else(|| below_home(rest))?.join("pyro"))
+        };
+        let own = |variable: &str| std::path::absolute(path(variable)?).ok();
+        Self {
+            state: own("PYRO_HOME").or_else(|| base("XDG_STATE_HOME", ".local/state")),
+            cache: own("PYRO_CACHE_DIR").or_else(|| base("XDG_CACHE_HOME", ".cache")),
+            config: base("XDG_CONFIG_HOME", ".config").map(|base| base.join("config.toml")),
+            may_start_node: text("PYRO_NODE_START").as_deref() != Some("never"),
+            program: env::current_exe().ok(),
+            workspace: text("PYRO_WORKSPACE"),
+            backend: text("PYRO_BACKEND"),
+            current_directory: env::current_dir().ok(),
+        }
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> Result<&Path, Problem> {
+        self.state.as_deref().ok_or_else(|| no_home("the state directory", "PYRO_HOME"))
+    }
+
+    /// The image cache.
+    pub(crate) fn cache(&self) -> Result<&Path, Problem> {
+        self.cache.as_deref().ok_or_else(|| no_home("the image cache", "PYRO_CACHE_DIR"))
+    }
+
+    /// The file of defaults; it need not exist.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Where the node is, and how it would be started.
+    pub(crate) fn location(&self) -> Result<NodeLocation, Problem> {
+        let program = if self.may_start_node { Some(self.program()?) } else { None };
+        Ok(NodeLocation {
+            state: self.state()?.to_owned(),
+            cache: self.cache()?.to_owned(),
+            program,
+        })
+    }
+
+    /// This program.
+    pub(crate) fn program(&self) -> Result<PathBuf, Problem> {
+        self.program
+            .clone()
+            .ok_or_else(|| Problem::failed("program_unknown", "cannot tell where this program is"))
+    }
+}
+
+/// Any variable, for `--env KEY`.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
+}
+
+/// Whether a shell asks for completions.
+pub(crate) fn asks_for_completion() -> bool {
+    env::var_os("COMPLETE").is_some()
+}
+
+fn no_home(what: &str, variable: &str) -> Problem {
+    Problem::failed("no_home", format!("HOME is not set, so {what} is unknown"))
+        .hint(format!("set HOME, or name it with {variable}"))
+}
+
+fn path(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn text(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.is_empty())
+}

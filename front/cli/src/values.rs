@@ -1,0 +1,93 @@
+//! How values of flags are read: durations, sizes, pairs; and the nearest right spelling.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pyro_core::Mebibytes;
+
+/// Reads `30`, `30s`, `1.5`, `5m`, `2h`, `7d`; a bare number counts seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let rule = "a time is a number of seconds, or with a unit as in 30s, 5m, 2h, 7d";
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return Err(rule.to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| rule.to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| rule.to_owned())
+}
+
+/// Reads a size in MiB as [`Mebibytes`] does.
+pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
+    text.parse::<Mebibytes>().map(Mebibytes::get).map_err(|error| error.to_string())
+}
+
+/// Reads `KEY=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// This moment in Unix seconds.
+pub(crate) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// The candidate that is so near that it was probably meant.
+pub(crate) fn nearest<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let allowed = text.chars().count() / 3;
+    let near = candidates.into_iter().map(|candidate| (distance(text, candidate), candidate));
+    near.filter(|(distance, _)| *distance <= allowed).min().map(|(_, candidate)| candidate)
+}
+
+/// How many characters must be inserted, removed or replaced (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_and_without_units() {
+        for (text, seconds) in [
+            ("30", 30.0),
+            ("30s", 30.0),
+            ("5m", 300.0),
+            ("0", 0.0),
+            ("1.5", 1.5),
+            ("7d", 604_800.0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for bad in ["", "s", "-1", "5x", "1m30s", "1.2.3", "99999999999999999999999999d", "٣"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_near_was_meant() {
+        assert_eq!(nearest("mem_mb", ["mem_mib", "backend"]), Some("mem_mib"));
+        assert_eq!(nearest("colour", ["mem_mib", "backend"]), None);
+    }
+}
