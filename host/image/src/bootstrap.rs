@@ -63,7 +63,8 @@ impl Watch {
                 self.to_install += count.parse().unwrap_or(0);
                 return None;
             }
-            [get, _, _, "amd64" | "all", package, _, _, ..] if get.starts_with("Get:") => {
+            // Get:1 URL SUITE/COMPONENT ARCHITECTURE PACKAGE ARCHITECTURE VERSION [SIZE]
+            [get, _, _, _, package, "amd64" | "all", _, ..] if get.starts_with("Get:") => {
                 (format!("downloading {package}"), self.fraction)
             }
             ["Setting", "up", package, ..] => {

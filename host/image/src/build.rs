@@ -11,7 +11,7 @@ use crate::{
     Built, CATALOGUE_VERSION, Cache, EnvironmentManifest, EnvironmentSource, Job, Recipe, Result,
     bootstrap::{self, Watch},
     environment::{self, ROOT, unknown},
-    squashfs,
+    squashfs::{self, Times},
 };
 
 /// What packages leave out in images, now and when guests install more.
@@ -78,9 +78,10 @@ pub fn build(cache: &Cache, name: &EnvironmentName, job: &Job, force: bool) -> R
             }
         },
     )?;
-    let packed = squashfs::from_tar(job, bootstrap.take_stdout(), &image, &|bytes| {
-        job.step(format!("packing, {} MiB", bytes >> 20), 0.85);
-    });
+    let packed =
+        squashfs::from_tar(job, bootstrap.take_stdout(), &image, Times::Clamped, &|bytes| {
+            job.step(format!("packing, {} MiB", bytes >> 20), 0.85);
+        });
     // A bootstrap that fails cuts its tar short: its own error is the cause.
     let survey = match (bootstrap.finish(), packed) {
         (Ok(()), packed) => packed?,

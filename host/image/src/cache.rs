@@ -80,7 +80,7 @@ impl Cache {
         make_directory(&path)?;
         let lock =
             self.building.lock(&format!("{name}.lock")).map_err(|source| self.unusable(source))?;
-        Ok(Building { path, name, building: self.building.clone(), lock: Some(lock) })
+        Ok(Building { path, name, parent: self.building.clone(), lock: Some(lock) })
     }
 
     /// Puts what was made in `building/content` in its place, unless the same is there already.
@@ -106,7 +106,7 @@ impl Cache {
     }
 
     /// Reads a record; `None` where there is none.
-    pub(crate) fn read_record<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>> {
+    pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         match read_bounded(path, RECORD_LIMIT) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
@@ -151,7 +151,7 @@ impl Cache {
 pub(crate) struct Building {
     path: PathBuf,
     name: String,
-    building: Directory,
+    parent: Directory,
     lock: Option<Lock>,
 }
 
@@ -180,7 +180,7 @@ impl Drop for Building {
     fn drop(&mut self) {
         // What cannot be removed now is removed when the cache is next opened.
         if remove_tree(&self.path).is_ok() {
-            let _ = self.building.remove(&format!("{}.lock", self.name));
+            let _ = self.parent.remove(&format!("{}.lock", self.name));
         }
         drop(self.lock.take());
     }

@@ -138,7 +138,7 @@ impl Cache {
     /// The image a name means now; `None` where it is not installed.
     pub fn environment(&self, name: &EnvironmentName) -> Result<Option<InstalledEnvironment>> {
         let path = self.names.path().join(record_file(name));
-        let Some(record) = self.read_record::<NameRecord>(&path)? else { return Ok(None) };
+        let Some(record) = Self::read_record::<NameRecord>(&path)? else { return Ok(None) };
         self.installed(record)
     }
 
@@ -193,7 +193,7 @@ impl Cache {
             // Temporary files begin with a dot, names never do.
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
             if !hidden && path.extension().is_some_and(|extension| extension == "json") {
-                records.extend(self.read_record::<NameRecord>(&path)?);
+                records.extend(Self::read_record::<NameRecord>(&path)?);
             }
         }
         Ok(records)
@@ -223,7 +223,7 @@ impl Cache {
 
     fn installed(&self, record: NameRecord) -> Result<Option<InstalledEnvironment>> {
         let place = self.place("environments", &record.digest);
-        let manifest = self.read_record(&place.join(MANIFEST))?;
+        let manifest = Self::read_record(&place.join(MANIFEST))?;
         Ok(manifest.map(|manifest| InstalledEnvironment {
             name: record.name,
             digest: record.digest,

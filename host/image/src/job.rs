@@ -115,15 +115,10 @@ impl Job {
     /// Tells a group to end, waits, and kills it if it does not.
     pub(crate) fn end_group(&self, group: u64) {
         let Some(leader) = self.signal_group(group, Signal::TERM) else { return };
-        let handle = match pidfd_open(leader, PidfdFlags::empty()) {
-            Ok(handle) => handle,
-            Err(_) => {
-                self.signal_group(group, Signal::KILL);
-                return;
-            }
-        };
-        let mut wait = [PollFd::new(&handle, PollFlags::IN)];
-        let _ = poll(&mut wait, Some(&GRACE));
+        if let Ok(handle) = pidfd_open(leader, PidfdFlags::empty()) {
+            let mut wait = [PollFd::new(&handle, PollFlags::IN)];
+            let _ = poll(&mut wait, Some(&GRACE));
+        }
         self.signal_group(group, Signal::KILL);
     }
 

@@ -194,12 +194,12 @@ impl Cache {
 }
 
 fn current(cache: &Cache) -> Result<Option<Current>> {
-    cache.read_record(&cache.path().join("kernel.json"))
+    Cache::read_record(&cache.path().join("kernel.json"))
 }
 
 fn installed(cache: &Cache, digest: Digest) -> Result<Option<Kernel>> {
     let place = cache.place("kernels", &digest);
-    let manifest: Option<KernelManifest> = cache.read_record(&place.join("manifest.json"))?;
+    let manifest: Option<KernelManifest> = Cache::read_record(&place.join("manifest.json"))?;
     Ok(manifest.map(|manifest| Kernel {
         digest,
         vmlinux: place.join("vmlinux"),
@@ -260,7 +260,7 @@ fn keep_package(tar: impl Read, directory: &Path) -> Result<Option<PathBuf>> {
         let path = entry.path_bytes().into_owned();
         let Some(name) = path.strip_prefix(b"./kernel/") else { continue };
         let Ok(name) = std::str::from_utf8(name) else { continue };
-        if !name.contains('/') && name.starts_with("linux-image-") && name.ends_with(".deb") {
+        if !name.contains('/') && name.starts_with("linux-image-") {
             let path = directory.join(name);
             let mut write = || {
                 let mut file = std::fs::File::create_new(&path)?;

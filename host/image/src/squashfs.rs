@@ -25,14 +25,24 @@ pub(crate) const MKSQUASHFS: Program = Program { name: "mksquashfs", packages: "
 /// at a fifth of its time.
 pub(crate) const COMPRESSION: [&str; 4] = ["-comp", "zstd", "-Xcompression-level", "9"];
 
+/// Whose times the files of an image have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Times {
+    /// The archive's; but those after [`EPOCH`] become it, so that one build is like another.
+    Clamped,
+    /// The archive's. (The root's own is that of the import: mksquashfs 4.5 cannot be told it.)
+    Kept,
+}
+
 /// Makes an image of a tar. `moved` is told the number of bytes read now and then.
 pub(crate) fn from_tar(
     job: &Job,
     source: impl Read,
     image: &Path,
+    times: Times,
     moved: &dyn Fn(u64),
 ) -> Result<Survey> {
-    let mut packer = MKSQUASHFS.start(job, |command| configure(command, image), |_| ())?;
+    let mut packer = MKSQUASHFS.start(job, |command| configure(command, image, times), |_| ())?;
     let sink = packer.take_stdin();
     match archive::pass(job, source, sink, READ_ONLY_IMAGE_BYTES, EPOCH, moved) {
         Ok(survey) => {
@@ -50,7 +60,8 @@ pub(crate) fn from_tar(
 
 /// Makes an image with nothing in it.
 pub(crate) fn empty(job: &Job, image: &Path) -> Result<()> {
-    let mut packer = MKSQUASHFS.start(job, |command| configure(command, image), |_| ())?;
+    let mut packer =
+        MKSQUASHFS.start(job, |command| configure(command, image, Times::Clamped), |_| ())?;
     let mut sink = packer.take_stdin();
     // An archive's end mark.
     let _ = std::io::Write::write_all(&mut sink, &[0; 10240]);
@@ -58,10 +69,14 @@ pub(crate) fn empty(job: &Job, image: &Path) -> Result<()> {
     packer.finish()
 }
 
-fn configure(command: &mut Command, image: &Path) {
+fn configure(command: &mut Command, image: &Path, times: Times) {
     let epoch = EPOCH.to_string();
     command.arg("-").arg(image).args(["-tar", "-noappend", "-quiet", "-no-progress"]);
-    command.args(COMPRESSION).args(["-mkfs-time", &epoch, "-root-time", &epoch]);
+    command.args(COMPRESSION);
+    match times {
+        Times::Clamped => command.env("SOURCE_DATE_EPOCH", &epoch),
+        Times::Kept => command.args(["-mkfs-time", &epoch]),
+    };
     command.args(["-root-mode", "755", "-root-uid", "0", "-root-gid", "0"]);
     command.stdin(Stdio::piped());
 }
