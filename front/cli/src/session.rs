@@ -158,20 +158,13 @@ async fn hear(
     };
     tokio::pin!(pump, written, speaker);
     let mut result = None;
+    let mut heard = false;
     let mut spoken = false;
     let mut interrupts = Interrupts::default();
     let finished = loop {
         tokio::select! {
-            ended = &mut pump, if result.is_none() => match ended {
-                Ok(Some(ended)) => result = Some(Ok(ended)),
-                // The writing thread has gone: it says why.
-                Ok(None) => {}
-                Err(error) => result = Some(Err(error)),
-            },
-            wrote = &mut written => match wrote.unwrap_or(Ok(())) {
-                Ok(()) => break result,
-                Err(error) => return Err(CommandError::stdout(&error)),
-            },
+            // Who was told to leave it running may close the connection: that was no loss.
+            biased;
             said = &mut speaker, if !spoken => {
                 spoken = true;
                 if matches!(said, Ok(true)) {
@@ -193,6 +186,15 @@ async fn hear(
                     _ => return Ok(Outcome::Interrupted),
                 },
             },
+            wrote = &mut written => match wrote.unwrap_or(Ok(())) {
+                Ok(()) => break result,
+                Err(error) => return Err(CommandError::stdout(&error)),
+            },
+            ended = &mut pump, if !heard => {
+                heard = true;
+                // Nothing where the writing thread has gone: it says why.
+                result = ended.transpose();
+            }
         }
     };
     match finished {

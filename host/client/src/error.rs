@@ -133,7 +133,7 @@ impl From<ClientError> for Problem {
             ClientError::Refused { problem } => problem,
             ClientError::NotRunning { .. } => {
                 problem.kind = Kind::Conflict;
-                problem.hint("start one with: pyro serve (or unset PYRO_NODE_START)")
+                problem.hint("run one in the foreground with: pyro serve")
             }
             ClientError::StartEnded { log } | ClientError::StartTimeout { log, .. } => {
                 problem.hint(format!("what it said last is in {}", log.display()))

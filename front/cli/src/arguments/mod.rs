@@ -25,6 +25,7 @@ pub(crate) use workspace::{
 #[derive(Parser, Debug)]
 #[command(
     name = "pyro",
+    bin_name = "pyro",
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
