@@ -1,1 +1,52 @@
-fn main() {}
+//! The one binary: assembly only.
+//!
+//! `pyro` is the command line, the node (`serve`), the keeper (`keep`) and the KVM probe
+//! (`probe-kvm`), and it carries the guest agent. What each of them does stands in its own crate.
+
+mod log;
+mod serve;
+
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+use pyro_cli::{Assembly, Check, DoctorReport, DoctorRequest, Verdict};
+use pyro_core::Problem;
+
+/// The guest agent, a static binary that becomes PID 1 of every guest.
+static AGENT: &[u8] = include_bytes!(env!("PYRO_AGENT"));
+
+fn main() -> ExitCode {
+    pyro_cli::main(
+        std::env::args_os().collect(),
+        &Assembly { serve: serve::serve, keep, probe_kvm, doctor },
+    )
+}
+
+fn keep(directory: PathBuf) -> ExitCode {
+    match pyro_keeper::run(&directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The node reads this from the keeper's stderr.
+            let problem = Problem::from_error("keeper_failed", &error);
+            let _ = writeln!(std::io::stderr(), "error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn probe_kvm(_: Vec<OsString>) -> ExitCode {
+    let report = pyro_vmm::kvm::probe();
+    let written = serde_json::to_string(&report)
+        .map_err(std::io::Error::other)
+        .and_then(|line| writeln!(std::io::stdout(), "{line}"));
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn doctor(_request: DoctorRequest) -> Result<DoctorReport, Problem> {
+    let check = Check {
+        name: "doctor".into(),
+        verdict: Verdict::Bad,
+        summary: "not assembled yet".into(),
+        hints: Vec::new(),
+    };
+    Ok(DoctorReport { usable: false, payload: serde_json::json!({}), checks: vec![check] })
+}

@@ -1,1 +1,15 @@
 //! The node: HTTP routes, wiring, idle exit.
+//!
+//! Owns the socket and what is said on it. Refuses to decide anything about a workspace: it parses
+//! requests, asks `workspace`, and presents the answer.
+
+mod openapi;
+mod parse;
+mod present;
+mod response;
+mod routes;
+mod server;
+mod stream;
+
+pub use openapi::document as openapi_document;
+pub use server::{NodeError, NodeSettings, Ready, run};

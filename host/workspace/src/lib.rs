@@ -1,1 +1,38 @@
-//! The heart: one owner task per workspace, its lifecycle, journal and reconcile.
+//! The heart: one owner task per workspace, its lifecycle, its execs, reconciliation.
+//!
+//! Owns the state of every workspace: nobody else changes it. Refuses to know HTTP, the words of
+//! Firecracker and QEMU, and what the wire looks like in bytes.
+//!
+//! ```text
+//! Workspaces (registry) -> Handle -> requests -> owner task -> store, vm (keeper, link)
+//!                            |  ^---- snapshots (watch) ----'
+//!                            '-- reads never wait: they look at the newest snapshot
+//! ```
+//!
+//! **Invariants.** A phase is written before its effect ([`pyro_store::Phase`] is the journal). A
+//! lost client never ends a detached exec, a lost node never ends a VM. An exec's record says what
+//! was seen, never a guess: where nobody saw the end, it is lost, with a reason.
+
+mod activity;
+mod crash;
+mod creation;
+mod error;
+mod exec;
+mod layout;
+mod output;
+mod owner;
+mod platform;
+mod registry;
+mod state;
+mod vm;
+
+pub use creation::{Change, Creation};
+pub use error::WorkspaceError;
+pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
+pub use layout::occupied_bytes;
+pub use output::{KeptOutput, OutputPiece, read_kept};
+pub use owner::{Handle, Snapshot, StopReason};
+pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
+pub use pyro_store::{ExecRecord, ExecState, OnExpiry, Phase, WorkspaceKind, WorkspaceRecord};
+pub use pyro_wire::ExecRecord as GuestExecRecord;
+pub use registry::{Settings, Workspaces};

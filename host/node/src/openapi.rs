@@ -1,0 +1,58 @@
+//! The OpenAPI document, from the routes themselves.
+
+use utoipa::OpenApi;
+
+use crate::routes::{environments, execs, node, run, workspaces};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "pyro node",
+        description = "Linux machines of their own for coding agents. Errors are ErrorBody with the \
+                       status of their kind: 400 invalid, 404 not_found, 409 conflict, 501 \
+                       not_available, 500 failed. A workspace is named by its id, a unique prefix \
+                       of 4 characters or more, or its name.",
+        license(name = "Apache-2.0")
+    ),
+    paths(
+        node::status,
+        node::stop,
+        node::disk_usage,
+        node::openapi,
+        environments::list,
+        environments::inspect,
+        environments::remove,
+        environments::build,
+        environments::import,
+        environments::prune,
+        workspaces::list,
+        workspaces::create,
+        workspaces::status,
+        workspaces::update,
+        workspaces::delete,
+        workspaces::start,
+        workspaces::stop,
+        workspaces::prune,
+        execs::start,
+        execs::list,
+        execs::status,
+        execs::wait,
+        execs::signal,
+        execs::attach,
+        execs::output,
+        execs::logs,
+        run::run,
+    ),
+    components(schemas(pyro_api::BuildEvent, pyro_api::ErrorBody, pyro_api::RunResult,))
+)]
+struct Document;
+
+/// The OpenAPI document as JSON, indented.
+///
+/// # Panics
+///
+/// Never: the document is plain data.
+pub fn document() -> String {
+    let document = Document::openapi();
+    document.to_pretty_json().expect("the document is plain data") + "\n"
+}

@@ -1,0 +1,239 @@
+//! Requests into typed values; whatever is wrong with them is said here, before anything changes.
+
+use std::time::Duration;
+
+use pyro_api::{CreateWorkspace, ExecRequest, UpdateWorkspace};
+use pyro_core::{LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH};
+use pyro_workspace::{Change, Creation, ExecSpec, ExecTerminal, OnExpiry, WorkspaceKind};
+
+/// The environment where none is named.
+const DEFAULT_ENVIRONMENT: &str = "debian:12";
+
+/// The idle time of a one-shot VM, seconds: default and bounds.
+const VM_TTL: (u64, std::ops::RangeInclusive<u64>) = (600, 60..=3600);
+
+/// The longest command with its environment, bytes: what Linux takes for one argument.
+const MAX_ARGUMENT: usize = 128 * 1024;
+
+pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<Creation, Problem> {
+    let environment = request.environment.as_deref().unwrap_or(DEFAULT_ENVIRONMENT).parse()?;
+    match request.network_policy.as_deref() {
+        None | Some("off") => {}
+        Some("egress" | "egress+published-ports") => {
+            return Err(not_available("network policies other than off"));
+        }
+        Some(other) => {
+            return Err(Problem::invalid(
+                "invalid_network_policy",
+                format!("{other:?} is not a network policy"),
+            )
+            .hint("the policies are: off, egress, egress+published-ports"));
+        }
+    }
+    let on_expiry = match request.on_expiry.as_deref() {
+        None | Some("stop") => OnExpiry::Stop,
+        Some("delete") => OnExpiry::Delete,
+        Some(other) => {
+            return Err(Problem::invalid(
+                "invalid_on_expiry",
+                format!("{other:?} is not what can happen on expiry"),
+            )
+            .hint("it is stop or delete"));
+        }
+    };
+    let backend = request.backend.map(|name| match name.as_str() {
+        "firecracker" | "qemu" => Ok(name),
+        _ => Err(Problem::invalid("invalid_backend", format!("{name:?} is not a backend"))
+            .hint("the backends are: firecracker, qemu")),
+    });
+    let (ttl_seconds, on_expiry) = match kind {
+        WorkspaceKind::Workspace => {
+            if request.ttl_seconds == Some(0) {
+                return Err(Problem::invalid(
+                    "invalid_limit",
+                    "0 is not a valid ttl: give at least 1 second, or none",
+                ));
+            }
+            (request.ttl_seconds, on_expiry)
+        }
+        WorkspaceKind::Vm => {
+            let ttl = request.ttl_seconds.unwrap_or(VM_TTL.0);
+            if !VM_TTL.1.contains(&ttl) {
+                return Err(Problem::invalid(
+                    "invalid_limit",
+                    format!("{ttl} is not a valid ttl: 60 to 3600 seconds"),
+                ));
+            }
+            (Some(ttl), OnExpiry::Delete)
+        }
+    };
+    let mut labels = std::collections::BTreeMap::new();
+    for (key, value) in request.labels {
+        labels.insert(key.parse::<LabelKey>()?, value.parse::<LabelValue>()?);
+    }
+    Ok(Creation {
+        kind,
+        environment,
+        vcpus: VcpuCount::try_from(request.vcpu_count.unwrap_or(1))?,
+        memory: Mebibytes::memory(request.mem_mib.unwrap_or(1024))?,
+        disk: Mebibytes::disk(request.disk_mib.unwrap_or(20_480))?,
+        ttl_seconds,
+        on_expiry,
+        name: request.name.map(|name| name.parse()).transpose()?,
+        labels,
+        backend: backend.transpose()?,
+    })
+}
+
+pub(crate) fn change(request: UpdateWorkspace) -> Result<Change, Problem> {
+    if request.clear_name && request.name.is_some() {
+        return Err(Problem::invalid("invalid_update", "a name cannot be set and cleared at once"));
+    }
+    let mut change = Change::default();
+    if request.clear_name {
+        change.name = Some(None);
+    }
+    if let Some(name) = request.name {
+        change.name = Some(Some(name.parse()?));
+    }
+    for (key, value) in request.labels {
+        change.labels.insert(key.parse()?, value.parse()?);
+    }
+    for key in request.clear_labels {
+        change.clear_labels.push(key.parse()?);
+    }
+    if change == Change::default() {
+        return Err(Problem::invalid("invalid_update", "the update changes nothing")
+            .hint("give --name, --clear-name, --label or --clear-label"));
+    }
+    Ok(change)
+}
+
+pub(crate) fn exec(request: ExecRequest) -> Result<ExecSpec, Problem> {
+    let invalid = |message: String| Problem::invalid("invalid_exec", message);
+    if request.command.is_empty() {
+        return Err(invalid("the command is empty".into())
+            .hint("give the command after --, for example: pyro exec W -- ls -l"));
+    }
+    let texts = request.command.arguments();
+    let all = texts.iter().chain(request.env.keys()).chain(request.env.values());
+    for text in all.chain(&request.cwd).chain(&request.user) {
+        if text.contains('\0') {
+            return Err(invalid("a NUL character cannot be passed to a command".into()));
+        }
+        if text.len() > MAX_ARGUMENT {
+            return Err(invalid(format!("an argument is longer than {MAX_ARGUMENT} bytes"))
+                .hint("pass long input by stdin (-i)"));
+        }
+    }
+    for name in request.env.keys() {
+        if name.is_empty() || name.contains('=') {
+            return Err(invalid(format!("{name:?} is not an environment variable's name")));
+        }
+    }
+    let cwd = match request.cwd {
+        None => WORKSPACE_PATH.to_owned(),
+        Some(cwd) if cwd.is_empty() => {
+            return Err(invalid("the working directory is empty".into()));
+        }
+        Some(cwd) if cwd.starts_with('/') => cwd,
+        Some(cwd) => format!("{WORKSPACE_PATH}/{cwd}"),
+    };
+    let timeout = match request.timeout_seconds {
+        None | Some(0.0) => None,
+        Some(seconds) => Some(seconds_limit(seconds)?),
+    };
+    if let Some(terminal) = request.terminal
+        && (terminal.columns == 0 || terminal.rows == 0)
+    {
+        return Err(invalid("a terminal has at least one column and one row".into()));
+    }
+    Ok(ExecSpec {
+        command: request.command,
+        cwd,
+        env: request.env.into_iter().collect(),
+        user: request.user.unwrap_or_default(),
+        timeout,
+        terminal: request
+            .terminal
+            .map(|terminal| ExecTerminal { columns: terminal.columns, rows: terminal.rows }),
+        stdin: request.stdin,
+        detached: request.detach,
+        no_start: request.no_start,
+    })
+}
+
+/// A time limit in seconds: more than nothing, at most a year.
+pub(crate) fn seconds_limit(seconds: f64) -> Result<Duration, Problem> {
+    if seconds > 0.0 && seconds <= 366.0 * 86400.0 {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Problem::invalid(
+            "invalid_limit",
+            format!("{seconds} is not a valid number of seconds"),
+        ))
+    }
+}
+
+/// A signal's number from its name (with or without `SIG`) or number.
+pub(crate) fn signal(text: &str) -> Result<u32, Problem> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(index) = NAMES.iter().position(|known| *known == name) {
+        return Ok(index as u32 + 1);
+    }
+    match text.parse() {
+        Ok(number @ 1..=64) => Ok(number),
+        _ => Err(Problem::invalid("invalid_signal", format!("{text:?} is not a signal"))
+            .hint("give a name as TERM, INT, HUP, KILL, or a number from 1 to 64")),
+    }
+}
+
+pub(crate) fn not_available(what: &str) -> Problem {
+    Problem::new(
+        pyro_core::Kind::NotAvailable,
+        "not_available",
+        format!("{what}: not available in this version of pyro"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_creations_are_told_by_code() {
+        let with = |edit: fn(&mut CreateWorkspace)| {
+            let mut request = CreateWorkspace::default();
+            edit(&mut request);
+            creation(request, WorkspaceKind::Workspace).unwrap_err().code
+        };
+        assert_eq!(with(|r| r.environment = Some("../x".into())), "invalid_environment_name");
+        assert_eq!(with(|r| r.vcpu_count = Some(0)), "invalid_limit");
+        assert_eq!(with(|r| r.vcpu_count = Some(33)), "invalid_limit");
+        assert_eq!(with(|r| r.mem_mib = Some(127)), "invalid_limit");
+        assert_eq!(with(|r| r.disk_mib = Some(1)), "invalid_limit");
+        assert_eq!(with(|r| r.ttl_seconds = Some(0)), "invalid_limit");
+        assert_eq!(with(|r| r.name = Some("a\nb".into())), "invalid_workspace_name");
+        assert_eq!(with(|r| drop(r.labels.insert("/".into(), "x".into()))), "invalid_label");
+        assert_eq!(with(|r| r.network_policy = Some("egress".into())), "not_available");
+        assert_eq!(with(|r| r.network_policy = Some("x".into())), "invalid_network_policy");
+        assert_eq!(with(|r| r.backend = Some("xen".into())), "invalid_backend");
+        assert_eq!(with(|r| r.on_expiry = Some("explode".into())), "invalid_on_expiry");
+    }
+
+    #[test]
+    fn signals_are_read_in_every_spelling() {
+        assert_eq!(signal("term").unwrap(), 15);
+        assert_eq!(signal("SIGKILL").unwrap(), 9);
+        assert_eq!(signal("2").unwrap(), 2);
+        for bad in ["", "0", "65", "SIGNOPE"] {
+            assert_eq!(signal(bad).unwrap_err().code, "invalid_signal");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The routes, by noun.
+
+pub(crate) mod environments;
+pub(crate) mod execs;
+pub(crate) mod node;
+pub(crate) mod run;
+pub(crate) mod workspaces;
+
+use axum::{
+    Router,
+    http::{Method, Uri},
+    routing::{get, post},
+};
+use pyro_core::Problem;
+
+use crate::{response::Failure, server::Node};
+
+/// Every route of the API.
+pub(crate) fn router(node: Node) -> Router {
+    Router::new()
+        .route("/v1/node", get(node::status))
+        .route("/v1/node/stop", post(node::stop))
+        .route("/v1/df", get(node::disk_usage))
+        .route("/v1/openapi.json", get(node::openapi))
+        .route("/v1/environments", get(environments::list))
+        .route("/v1/environments/prune", post(environments::prune))
+        .route("/v1/environments/{name}", get(environments::inspect).delete(environments::remove))
+        .route("/v1/environments/{name}/build", post(environments::build))
+        .route("/v1/environments/{name}/import", post(environments::import))
+        .route("/v1/workspaces", get(workspaces::list).post(workspaces::create))
+        .route("/v1/workspaces/prune", post(workspaces::prune))
+        .route(
+            "/v1/workspaces/{workspace}",
+            get(workspaces::status).patch(workspaces::update).delete(workspaces::delete),
+        )
+        .route("/v1/workspaces/{workspace}/start", post(workspaces::start))
+        .route("/v1/workspaces/{workspace}/stop", post(workspaces::stop))
+        .route("/v1/workspaces/{workspace}/logs", get(execs::logs))
+        .route("/v1/workspaces/{workspace}/execs", get(execs::list).post(execs::start))
+        .route("/v1/workspaces/{workspace}/execs/{exec}", get(execs::status))
+        .route("/v1/workspaces/{workspace}/execs/{exec}/wait", get(execs::wait))
+        .route("/v1/workspaces/{workspace}/execs/{exec}/signal", post(execs::signal))
+        .route("/v1/workspaces/{workspace}/execs/{exec}/attach", get(execs::attach))
+        .route("/v1/workspaces/{workspace}/execs/{exec}/output", get(execs::output))
+        .route("/v1/run", post(run::run))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(node)
+}
+
+async fn unknown(method: Method, uri: Uri) -> Failure {
+    Failure(
+        Problem::not_found("unknown_route", format!("there is no {method} {}", uri.path()))
+            .hint("GET /v1/openapi.json describes every route"),
+    )
+}
+
+/// A JSON body, with a problem of ours where it is not one.
+pub(crate) fn json_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        Failure(
+            Problem::invalid("invalid_request", "the request's body is not what this route takes")
+                .cause(error)
+                .hint("GET /v1/openapi.json describes every route"),
+        )
+    })
+}
+
+/// Reads a body of at most 2 MiB.
+pub(crate) async fn read_body(body: axum::body::Body) -> Result<bytes::Bytes, Failure> {
+    axum::body::to_bytes(body, 2 << 20).await.map_err(|error| {
+        Failure(
+            Problem::invalid("invalid_request", "the request's body could not be read")
+                .cause(error),
+        )
+    })
+}

@@ -1,0 +1,184 @@
+//! What can go wrong with a workspace, and how it is told.
+
+use std::{io, path::PathBuf};
+
+use pyro_core::{ExecId, Problem, WorkspaceId};
+use pyro_link::LinkError;
+use pyro_store::StoreError;
+
+use crate::state::Refusal;
+
+/// An operation on a workspace failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// Nothing is known by that reference.
+    #[error("there is no workspace {0:?}")]
+    NotFound(String),
+    /// More than one is meant.
+    #[error("{reference:?} could be any of {} workspaces", candidates.len())]
+    Ambiguous {
+        /// What was given.
+        reference: String,
+        /// Ids (and names) it fits.
+        candidates: Vec<String>,
+    },
+    /// No exec is known by that reference.
+    #[error("workspace {workspace} has no exec {reference:?}")]
+    ExecNotFound {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// What was given.
+        reference: String,
+    },
+    /// The exec has ended, so the request has no target.
+    #[error("exec {0} has ended")]
+    ExecEnded(ExecId),
+    /// The workspace is stopped and was not to be started.
+    #[error("workspace {0} is stopped")]
+    Stopped(WorkspaceId),
+    /// The phase does not allow it.
+    #[error("cannot do that to workspace {id}")]
+    Refused {
+        /// The workspace.
+        id: WorkspaceId,
+        /// Why.
+        #[source]
+        refusal: Refusal,
+    },
+    /// The workspace's owner is gone: it was deleted meanwhile.
+    #[error("workspace {0} was deleted meanwhile")]
+    Gone(WorkspaceId),
+    /// Metadata could not be kept.
+    #[error("cannot keep the workspace's state")]
+    Store(#[source] StoreError),
+    /// A file of the workspace could not be written.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The guest or its channel failed.
+    #[error("cannot {operation}")]
+    Guest {
+        /// What was to be done.
+        operation: &'static str,
+        /// Why not.
+        #[source]
+        source: LinkError,
+    },
+    /// The VM could not be started.
+    #[error("workspace {id} could not be started: {reason}")]
+    Start {
+        /// The workspace.
+        id: WorkspaceId,
+        /// In one line.
+        reason: String,
+        /// The last lines of the guest's console.
+        console: Vec<String>,
+    },
+    /// Already told in full by a layer below.
+    #[error("{0}")]
+    Told(Problem),
+}
+
+impl From<StoreError> for WorkspaceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Problem> for WorkspaceError {
+    fn from(problem: Problem) -> Self {
+        Self::Told(problem)
+    }
+}
+
+impl WorkspaceError {
+    pub(crate) fn guest(operation: &'static str) -> impl FnOnce(LinkError) -> Self {
+        move |source| Self::Guest { operation, source }
+    }
+
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { path: path.into(), source }
+    }
+}
+
+impl From<WorkspaceError> for Problem {
+    fn from(error: WorkspaceError) -> Self {
+        match error {
+            WorkspaceError::NotFound(reference) => Self::not_found(
+                "workspace_not_found",
+                format!("there is no workspace {reference:?}"),
+            )
+            .hint("`pyro ls` lists the workspaces there are"),
+            WorkspaceError::Ambiguous { reference, candidates } => Self::invalid(
+                "workspace_ambiguous",
+                format!("{reference:?} could be any of: {}", candidates.join(", ")),
+            )
+            .hint("give more characters of the id, or the whole name"),
+            WorkspaceError::ExecNotFound { workspace, reference } => Self::not_found(
+                "exec_not_found",
+                format!("workspace {workspace} has no exec {reference:?}"),
+            )
+            .hint(format!("`pyro ps {workspace}` lists its execs")),
+            WorkspaceError::ExecEnded(exec) => {
+                Self::conflict("exec_ended", format!("exec {exec} has ended"))
+            }
+            WorkspaceError::Stopped(id) => {
+                Self::conflict("workspace_stopped", format!("workspace {id} is stopped"))
+                    .hint(format!("`pyro start {id}` starts it; without --no-start this verb does"))
+            }
+            WorkspaceError::Refused { id, refusal } => {
+                let code = match refusal {
+                    Refusal::Deleting => "workspace_deleting",
+                    Refusal::Creating => "workspace_creating",
+                    Refusal::Impossible { .. } => "internal_error",
+                };
+                Self::conflict(code, format!("workspace {id}: {refusal}"))
+            }
+            WorkspaceError::Gone(id) => {
+                Self::not_found("workspace_not_found", format!("workspace {id} was deleted"))
+            }
+            WorkspaceError::Store(store) => store.into(),
+            WorkspaceError::Told(problem) => problem,
+            WorkspaceError::File { ref source, .. } => {
+                if source.kind() == io::ErrorKind::StorageFull {
+                    Self::from_error("host_disk_full", &error).hint(
+                        "free space where the state directory is; `pyro df` shows what pyro uses",
+                    )
+                } else {
+                    Self::from_error("state_unwritable", &error)
+                        .hint("check the state directory's permissions and the disk's free space")
+                }
+            }
+            WorkspaceError::Guest {
+                source: LinkError::Guest { code, message, causes }, ..
+            } => {
+                let mut problem = match code.as_str() {
+                    "command_not_found"
+                    | "command_not_executable"
+                    | "working_directory_not_found"
+                    | "user_not_found"
+                    | "invalid_exec" => Self::invalid(code, message),
+                    "exec_not_found" => Self::not_found(code, message),
+                    _ => Self::failed(code, message),
+                };
+                problem.causes = causes;
+                problem
+            }
+            WorkspaceError::Guest { .. } => Self::from_error("guest_unreachable", &error)
+                .hint("`pyro status` tells whether the VM still runs"),
+            WorkspaceError::Start { id, reason, console } => {
+                let mut problem = Self::failed(
+                    "workspace_start_failed",
+                    format!("workspace {id} could not be started: {reason}"),
+                );
+                problem.causes = console;
+                problem.hint("`pyro doctor` checks what this host can run")
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Where things stand below the state directory.
+//!
+//! ```text
+//! pyro.db                      metadata
+//! workspaces/<id>/disk.ext4    the workspace disk
+//! workspaces/<id>/agent.ext4   the agent disk
+//! workspaces/<id>/vm/          the keeper's directory (made anew for each start)
+//! workspaces/<id>/execs/       copies of finished execs' output
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use pyro_core::{ExecId, WorkspaceId};
+
+/// Paths below one state directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    state: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(state: &Path) -> Self {
+        Self { state: state.to_owned() }
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.state.join("pyro.db")
+    }
+
+    pub(crate) fn workspaces(&self) -> PathBuf {
+        self.state.join("workspaces")
+    }
+
+    pub(crate) fn workspace(&self, id: WorkspaceId) -> PathBuf {
+        self.workspaces().join(id.to_string())
+    }
+
+    pub(crate) fn disk(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("disk.ext4")
+    }
+
+    pub(crate) fn agent_disk(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("agent.ext4")
+    }
+
+    pub(crate) fn vm(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("vm")
+    }
+
+    pub(crate) fn execs(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("execs")
+    }
+
+    pub(crate) fn output(&self, id: WorkspaceId, exec: ExecId) -> PathBuf {
+        self.execs(id).join(format!("{exec}.output"))
+    }
+}
+
+/// Bytes a file or a tree occupies on the host; what cannot be read counts as nothing.
+pub fn occupied_bytes(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return 0 };
+    let own = metadata.blocks() * 512;
+    if !metadata.is_dir() {
+        return own;
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return own };
+    own + entries.flatten().map(|entry| occupied_bytes(&entry.path())).sum::<u64>()
+}

@@ -1,0 +1,197 @@
+//! What VMs are made of here: images, backends, the host's clock. Found once, used by every start.
+
+use std::{path::PathBuf, sync::Arc};
+
+use pyro_core::{EnvironmentName, Problem};
+use pyro_directory::Directory;
+use pyro_image::{Cache, Digest, InstalledEnvironment};
+use pyro_store::WorkspaceRecord;
+use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, choose, kvm};
+use tokio::sync::OnceCell;
+
+use crate::{error::WorkspaceError, layout::Layout, registry::Settings, vm::Vm};
+
+/// A backend that was picked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Picked {
+    pub(crate) name: String,
+    pub(crate) accelerated: bool,
+}
+
+/// An environment that was picked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PickedEnvironment {
+    pub(crate) digest: String,
+    pub(crate) version: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Platform {
+    images: Arc<Cache>,
+    settings: Settings,
+    programs: HostPrograms,
+    clock: OnceCell<HostClock>,
+    /// The measured verdict on KVM; the programs are looked for each time, so that one that was
+    /// installed meanwhile is found.
+    kvm: OnceCell<kvm::KvmReport>,
+}
+
+impl Platform {
+    pub(crate) fn open(settings: Settings) -> Result<Self, WorkspaceError> {
+        let images = Arc::new(Cache::open(&settings.cache).map_err(Problem::from)?);
+        let programs = HostPrograms::new(None, settings.search_path.iter().cloned());
+        Ok(Self { images, settings, programs, clock: OnceCell::new(), kvm: OnceCell::new() })
+    }
+
+    pub(crate) fn images(&self) -> &Arc<Cache> {
+        &self.images
+    }
+
+    /// Picks the backend: the one asked for, else the node's preference, else the best that runs.
+    pub(crate) async fn choose(&self, asked: Option<&str>) -> Result<Picked, WorkspaceError> {
+        let asked = asked.or(self.settings.backend.as_deref()).filter(|name| *name != "auto");
+        let preference = asked.map(str::parse::<BackendName>).transpose().map_err(Problem::from)?;
+        let chosen = choose(preference, &self.findings().await)?;
+        Ok(Picked {
+            name: chosen.backend.to_string(),
+            accelerated: chosen.backend.is_accelerated(),
+        })
+    }
+
+    async fn findings(&self) -> Findings {
+        let kvm = self
+            .kvm
+            .get_or_init(|| kvm::report(&self.settings.program, &self.settings.cache))
+            .await;
+        Findings::new(kvm.clone(), &self.programs)
+    }
+
+    /// The image an environment's name means now.
+    pub(crate) fn environment(
+        &self,
+        name: &EnvironmentName,
+    ) -> Result<PickedEnvironment, WorkspaceError> {
+        let installed: Option<InstalledEnvironment> =
+            self.images.environment(name).map_err(Problem::from)?;
+        let Some(installed) = installed else {
+            // An unknown name is told from one that only has to be built.
+            self.images.inspect(name).map_err(Problem::from)?;
+            let missing = pyro_image::Error::NotInstalled { name: name.to_string() };
+            return Err(Problem::from(missing).into());
+        };
+        Ok(PickedEnvironment {
+            digest: installed.digest.to_string(),
+            version: Some(installed.manifest.version),
+        })
+    }
+
+    /// Makes both writable disks of a workspace.
+    pub(crate) async fn create_disks(
+        &self,
+        layout: &Layout,
+        record: &WorkspaceRecord,
+    ) -> Result<(), WorkspaceError> {
+        let directory = layout.workspace(record.id);
+        let (disk, agent) = (layout.disk(record.id), layout.agent_disk(record.id));
+        let execs = layout.execs(record.id);
+        let size = record.disk;
+        blocking(move || {
+            Directory::create(directory.clone())
+                .and_then(|_| Directory::create(execs))
+                .map_err(|error| Problem::from_error("state_unwritable", &error))?;
+            pyro_image::disk::create_workspace(&disk, size)?;
+            pyro_image::disk::create_agent(&agent)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Starts the VMM under its keeper. The guest is not asked yet.
+    pub(crate) async fn launch(
+        &self,
+        layout: &Layout,
+        record: &WorkspaceRecord,
+    ) -> Result<Vm, WorkspaceError> {
+        let name: BackendName = record.backend.parse().map_err(Problem::from)?;
+        let chosen = choose(Some(name), &self.findings().await)?;
+        let clock = self.host_clock().await?;
+        let images = self.images.clone();
+        let agent = self.settings.agent;
+        let digest: Digest =
+            record.environment_digest.parse().map_err(|error: pyro_image::InvalidDigest| {
+                Problem::from_error("environment_missing", &error)
+            })?;
+        let environment = record.environment.clone();
+        let (disk, agent_disk) = (layout.disk(record.id), layout.agent_disk(record.id));
+        let (vcpus, memory) = (record.vcpus, record.memory);
+        let place = layout.vm(record.id);
+        let directory = blocking(move || {
+            let kernel = images.kernel()?.ok_or(pyro_image::Error::NoKernel)?;
+            let root = images.environment_root(&digest).ok_or_else(|| {
+                Problem::failed(
+                    "environment_missing",
+                    format!("the image of {environment} that this workspace stands on is gone"),
+                )
+                .hint("only a build of the same image brings it back; delete the workspace if not")
+            })?;
+            let machine = Machine {
+                vcpus,
+                memory,
+                initramfs: pyro_image::initramfs::build(&images, &kernel, agent)?,
+                kernel: kernel.vmlinux,
+                drives: Drives {
+                    root,
+                    seed: pyro_image::seed::empty(&images)?,
+                    workspace: disk,
+                    agent: agent_disk,
+                },
+            };
+            let directory = fresh_directory(place)?;
+            let launch = chosen
+                .backend
+                .backend()
+                .launch(&chosen.program, &machine, clock, &directory)
+                .map_err(Problem::from)?;
+            let text = serde_json::to_vec_pretty(&launch)
+                .map_err(|error| Problem::from_error("internal_error", &error))?;
+            let unwritable = |error| Problem::from_error("state_unwritable", &error);
+            directory.write_whole("launch.json", &text).map_err(unwritable)?;
+            Vm::note_boot(&directory).map_err(unwritable)?;
+            Ok(directory)
+        })
+        .await?;
+        pyro_vmm::keeper::start(&self.settings.program, &directory).await.map_err(Problem::from)?;
+        Ok(Vm::at(directory))
+    }
+
+    async fn host_clock(&self) -> Result<HostClock, WorkspaceError> {
+        let cache = self.settings.cache.clone();
+        let measured = self
+            .clock
+            .get_or_try_init(|| {
+                blocking(move || HostClock::of_this_boot(&cache).map_err(Problem::from))
+            })
+            .await?;
+        Ok(*measured)
+    }
+}
+
+/// An empty keeper's directory; what an ended VM left there goes.
+fn fresh_directory(place: PathBuf) -> Result<Directory, Problem> {
+    match std::fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Problem::from_error("state_unwritable", &error));
+        }
+        _ => {}
+    }
+    Directory::create(place).map_err(|error| Problem::from_error("state_unwritable", &error))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, WorkspaceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(WorkspaceError::Told),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

@@ -1,0 +1,268 @@
+//! Every workspace of a node: making, finding, and what is shared by all.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use pyro_core::{WorkspaceId, WorkspaceName};
+use pyro_store::{Phase, Store, WorkspaceKind, WorkspaceRecord};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    crash::CrashPoint,
+    creation::Creation,
+    error::WorkspaceError,
+    layout::{Layout, occupied_bytes},
+    owner::Handle,
+    platform::Platform,
+    vm::Vm,
+};
+
+/// How long a node's start waits for what the node before left to be brought in order; beyond that
+/// it goes on in the background.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Where a node works and with what.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The state directory.
+    pub state: PathBuf,
+    /// The image cache.
+    pub cache: PathBuf,
+    /// The `pyro` binary, which is also the keeper.
+    pub program: PathBuf,
+    /// The guest agent's binary.
+    pub agent: &'static [u8],
+    /// Directories searched for VMMs.
+    pub search_path: Vec<PathBuf>,
+    /// The backend to use where a creation names none; else the host's probe decides.
+    pub backend: Option<String>,
+    /// For tests: the step at which this node is to die as by `kill -9`.
+    pub crash_at: Option<String>,
+}
+
+/// What all owners share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) layout: Layout,
+    pub(crate) platform: Platform,
+    pub(crate) crash: CrashPoint,
+    pub(crate) tasks: TaskTracker,
+    handles: Mutex<BTreeMap<WorkspaceId, Handle>>,
+}
+
+impl Context {
+    fn handles(&self) -> MutexGuard<'_, BTreeMap<WorkspaceId, Handle>> {
+        // Nothing can panic halfway through a change of the map.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget(&self, id: WorkspaceId) {
+        self.handles().remove(&id);
+    }
+}
+
+/// Every workspace of this node.
+#[derive(Clone, Debug)]
+pub struct Workspaces {
+    context: Arc<Context>,
+}
+
+impl Workspaces {
+    /// Opens the state directory and brings what the node before left in order: adopts VMs that
+    /// run, finishes or undoes half-done operations, removes what belongs to nobody.
+    ///
+    /// The caller holds the node's lock.
+    pub async fn open(settings: Settings) -> Result<Self, WorkspaceError> {
+        let layout = Layout::new(&settings.state);
+        std::fs::create_dir_all(layout.workspaces())
+            .map_err(WorkspaceError::file(layout.workspaces()))?;
+        let store = Store::open(&layout.database())?;
+        let records = store.workspaces()?;
+        let context = Arc::new(Context {
+            store,
+            layout,
+            crash: CrashPoint(settings.crash_at.clone()),
+            platform: Platform::open(settings)?,
+            tasks: TaskTracker::new(),
+            handles: Mutex::default(),
+        });
+        let known: HashSet<_> = records.iter().map(|record| record.id).collect();
+        let mut settled = Vec::new();
+        for record in records {
+            let (tell, told) = oneshot::channel();
+            let id = record.id;
+            let handle = Handle::own(context.clone(), record, tell, false);
+            context.handles().insert(id, handle);
+            settled.push(told);
+        }
+        let all = async {
+            for told in settled {
+                let _ = told.await;
+            }
+        };
+        if tokio::time::timeout(SETTLE, all).await.is_err() {
+            tracing::warn!("some workspaces are still being brought in order");
+        }
+        let workspaces = Self { context };
+        workspaces.remove_strays(&known).await;
+        Ok(workspaces)
+    }
+
+    /// Removes directories that no record speaks of.
+    async fn remove_strays(&self, known: &HashSet<WorkspaceId>) {
+        let Ok(entries) = std::fs::read_dir(self.context.layout.workspaces()) else { return };
+        for entry in entries.flatten() {
+            let id = entry.file_name().to_str().and_then(|name| name.parse::<WorkspaceId>().ok());
+            let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
+            tracing::info!(workspace = %id, "removing a directory that belongs to no workspace");
+            if let Some(vm) = Vm::adopt(&self.context.layout.vm(id)) {
+                vm.kill().await;
+            }
+            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                tracing::warn!(workspace = %id, %error, "could not remove a stray directory");
+            }
+        }
+    }
+
+    /// Makes a workspace and starts it; returns once its guest is ready.
+    pub async fn create(&self, creation: Creation) -> Result<Handle, WorkspaceError> {
+        let context = &self.context;
+        let environment = context.platform.environment(&creation.environment)?;
+        let chosen = context.platform.choose(creation.backend.as_deref()).await?;
+        let now = now_millis();
+        let record = WorkspaceRecord {
+            id: WorkspaceId::from_random(random_bits()),
+            kind: creation.kind,
+            name: creation.name,
+            labels: creation.labels,
+            environment: creation.environment,
+            environment_version: environment.version,
+            environment_digest: environment.digest,
+            vcpus: creation.vcpus,
+            memory: creation.memory,
+            disk: creation.disk,
+            ttl_seconds: creation.ttl_seconds,
+            on_expiry: creation.on_expiry,
+            backend: chosen.name,
+            accelerated: chosen.accelerated,
+            created_at: now,
+            last_activity_at: now,
+            phase: Phase::Creating,
+            stop_reason: None,
+            stop_detail: None,
+            was_started: false,
+            command_count: 0,
+            last_command: None,
+            workload_restarts: 0,
+        };
+        context.store.save_workspace_durably(&record)?;
+        let (tell, told) = oneshot::channel();
+        let id = record.id;
+        let handle = Handle::own(context.clone(), record, tell, true);
+        context.handles().insert(id, handle.clone());
+        match told.await {
+            Ok(Ok(())) => Ok(handle),
+            Ok(Err(error)) => {
+                context.forget(id);
+                Err(error)
+            }
+            Err(_) => Err(WorkspaceError::Gone(id)),
+        }
+    }
+
+    /// Every workspace, and one-shot VMs too where asked.
+    pub fn all(&self, with_vms: bool) -> Vec<Handle> {
+        let handles = self.context.handles();
+        let wanted = |handle: &&Handle| {
+            with_vms || handle.snapshot().record.kind == WorkspaceKind::Workspace
+        };
+        handles.values().filter(wanted).cloned().collect()
+    }
+
+    /// Finds one by its id, a unique prefix of it (4 characters or more), or its name.
+    pub fn find(&self, reference: &str) -> Result<Handle, WorkspaceError> {
+        let handles = self.context.handles();
+        if let Some(handle) = reference.parse().ok().and_then(|id: WorkspaceId| handles.get(&id)) {
+            return Ok(handle.clone());
+        }
+        let name: Option<WorkspaceName> = reference.parse().ok();
+        let named =
+            handles.values().find(|handle| name.is_some() && handle.snapshot().record.name == name);
+        if let Some(handle) = named {
+            return Ok(handle.clone());
+        }
+        let fits = |handle: &&Handle| handle.id.to_string().starts_with(reference);
+        let fitting: Vec<_> =
+            if reference.len() >= 4 { handles.values().filter(fits).collect() } else { Vec::new() };
+        match fitting.as_slice() {
+            [] => Err(WorkspaceError::NotFound(reference.chars().take(160).collect())),
+            [one] => Ok((*one).clone()),
+            many => Err(WorkspaceError::Ambiguous {
+                reference: reference.to_owned(),
+                candidates: many.iter().map(|handle| handle.id.to_string()).collect(),
+            }),
+        }
+    }
+
+    /// The images of this node.
+    pub fn images(&self) -> Arc<pyro_image::Cache> {
+        self.context.platform.images().clone()
+    }
+
+    /// Digests of root images that a workspace stands on.
+    pub fn environments_in_use(&self) -> HashSet<String> {
+        let handles = self.context.handles();
+        handles.values().map(|handle| handle.snapshot().record.environment_digest.clone()).collect()
+    }
+
+    /// Where tasks go that must be done with before the node ends.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.context.tasks
+    }
+}
+
+impl Handle {
+    /// Bytes its workspace disk occupies on the host. Blocking, but cheap: one stat.
+    pub fn disk_bytes(&self) -> u64 {
+        occupied_bytes(&self.context.layout.disk(self.id))
+    }
+
+    /// Bytes of its agent disk and of the records kept for it. Blocking.
+    pub fn record_bytes(&self) -> u64 {
+        let layout = &self.context.layout;
+        occupied_bytes(&layout.agent_disk(self.id)) + occupied_bytes(&layout.execs(self.id))
+    }
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn now_millis() -> u64 {
+    now_nanos() / 1_000_000
+}
+
+/// Unix time in nanoseconds.
+pub(crate) fn now_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Random bytes from the kernel.
+pub(crate) fn entropy() -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    // Up to 256 bytes come whole and without error once the pool is ready, which it is long since.
+    let filled = rustix::rand::getrandom(bytes.as_mut_slice(), flags).unwrap_or(0);
+    bytes.truncate(filled);
+    bytes
+}
+
+/// Random bits for an id.
+pub(crate) fn random_bits() -> u64 {
+    let bytes = entropy();
+    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}

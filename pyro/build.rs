@@ -1,0 +1,33 @@
+//! Builds the guest agent, a static binary of its own, for `main.rs` to embed.
+
+use std::{env, path::Path, path::PathBuf, process::Command};
+
+/// The platform of every guest.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the tree");
+    for input in ["guest/agent/src", "guest/agent/Cargo.toml", "wire/src", "core/src", "Cargo.lock"]
+    {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    // TARGET_DIRECTORY/PROFILE/build/pyro-HASH/out: one agent serves every profile.
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let directory = out.ancestors().nth(4).expect("OUT_DIR is deep").join("agent");
+    let status = Command::new(env::var_os("CARGO").expect("cargo sets it"))
+        .current_dir(root)
+        .args(["build", "--quiet", "--package", "pyro-agent", "--bin", "pyro-agent"])
+        .args(["--profile", "agent", "--target", TARGET, "--target-dir"])
+        .arg(&directory)
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static")
+        // What wraps the compiler of the host's crates (clippy, coverage) has no place here.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTFLAGS")
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "the guest agent does not build");
+    let agent = directory.join(TARGET).join("agent").join("pyro-agent");
+    println!("cargo::rustc-env=PYRO_AGENT={}", agent.display());
+    println!("cargo::rerun-if-changed={}", agent.display());
+}
