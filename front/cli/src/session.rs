@@ -407,15 +407,23 @@ fn interrupt() -> u32 {
 /// The signals that concern a command.
 #[derive(Debug)]
 struct Signals {
-    passed_on: [(u32, Signal); 4],
+    /// `None` where the caller had it ignored, as `nohup` does: then it stays so.
+    passed_on: [(u32, Option<Signal>); 4],
     resize: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self, CommandError> {
+        let ignored = ignored_signals();
+        let passed_on = |kind: SignalKind| {
+            let number = kind.as_raw_value() as u32;
+            let listener = match ignored >> (number - 1) & 1 {
+                0 => Some(signal(kind)?),
+                _ => None,
+            };
+            Ok::<_, io::Error>((number, listener))
+        };
         let listen = || {
-            let passed_on =
-                |kind: SignalKind| Ok::<_, io::Error>((kind.as_raw_value() as u32, signal(kind)?));
             Ok(Self {
                 passed_on: [
                     passed_on(SignalKind::interrupt())?,
@@ -435,13 +443,29 @@ impl Signals {
     async fn next(&mut self) -> Option<u32> {
         let [(int, a), (term, b), (hup, c), (quit, d)] = &mut self.passed_on;
         tokio::select! {
-            _ = a.recv() => Some(*int),
-            _ = b.recv() => Some(*term),
-            _ = c.recv() => Some(*hup),
-            _ = d.recv() => Some(*quit),
+            () = arrival(a) => Some(*int),
+            () = arrival(b) => Some(*term),
+            () = arrival(c) => Some(*hup),
+            () = arrival(d) => Some(*quit),
             _ = self.resize.recv() => None,
         }
     }
+}
+
+async fn arrival(listener: &mut Option<Signal>) {
+    match listener {
+        Some(listener) => {
+            listener.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals this process ignores, bit N-1 for signal N (proc(5), SigIgn).
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// The exit code that tells how a command ended, with notices for a person.

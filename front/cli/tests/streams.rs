@@ -176,6 +176,29 @@ fn signals_reach_the_command_and_two_interrupts_end_its_tree() {
 }
 
 #[test]
+fn a_signal_that_the_caller_ignores_stays_ignored() {
+    let (tell, told) = mpsc::channel();
+    let node = FakeNode::new().exec(EXEC, move |stream| {
+        output(stream, StreamKind::Stdout, b"up");
+        tell.send(hear_control(stream).unwrap()).unwrap();
+        end(stream, |_| {});
+    });
+    let shell = node.command(&["exec", "web", "--", "make"]);
+    let program = shell.get_program().to_owned();
+    let mut ignoring = std::process::Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(program).args(shell.get_args());
+    for (name, value) in shell.get_envs() {
+        ignoring.env(name, value.unwrap_or_default());
+    }
+    let mut child = ignoring.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    signal(&child, Signal::HUP);
+    signal(&child, Signal::QUIT);
+    assert_eq!(told.recv().unwrap(), serde_json::json!({"type": "signal", "signal": 3}));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_reader_that_goes_ends_the_exec_quietly() {
     let (tell, told) = mpsc::channel();
     let node = FakeNode::new().exec(EXEC, move |stream| {

@@ -36,6 +36,9 @@ pub struct ErrorBody {
     pub ok: bool,
     /// One clear line, with its causes.
     pub error: String,
+    /// The causes alone, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
     /// Stable, in snake_case.
     pub code: String,
     /// What to do next.
@@ -50,6 +53,7 @@ impl From<Problem> for ErrorBody {
         Self {
             ok: false,
             error: problem.to_string(),
+            causes: problem.causes,
             kind: problem.kind,
             code: problem.code,
             hints: problem.hints,
@@ -59,12 +63,25 @@ impl From<Problem> for ErrorBody {
 
 impl From<ErrorBody> for Problem {
     fn from(body: ErrorBody) -> Self {
-        Self {
-            kind: body.kind,
-            code: body.code,
-            message: body.error,
-            causes: Vec::new(),
-            hints: body.hints,
+        let told = format!(": {}", body.causes.join(": "));
+        let (message, causes) = match body.error.strip_suffix(&told) {
+            Some(message) if !body.causes.is_empty() => (message.to_owned(), body.causes),
+            _ => (body.error, Vec::new()),
+        };
+        Self { kind: body.kind, code: body.code, message, causes, hints: body.hints }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_comes_out_of_an_answer_as_it_went_in() {
+        let plain = Problem::failed("vm_died", "the VM died").hint("pyro doctor");
+        let caused = plain.clone().cause("killed: signal 9").cause("no memory");
+        for problem in [plain, caused] {
+            assert_eq!(Problem::from(ErrorBody::from(problem.clone())), problem);
         }
     }
 }

@@ -1,24 +1,16 @@
 //! `pyro shell`: `exec -it WORKSPACE -- bash -l`.
 
-use std::ffi::OsString;
-
 use pyro_api::{Command, ExecRequest};
 
 use super::{wiring, workspace::exec};
-use crate::{
-    arguments::ShellArguments, context::Context, environment, error::CommandError, terminal,
-};
+use crate::{arguments::ShellArguments, context::Context, error::CommandError, terminal};
 
 pub(super) async fn shell(
     context: &Context,
     arguments: ShellArguments,
 ) -> Result<u8, CommandError> {
     let mut env = wiring::variables(&arguments.env, &[])?;
-    if !env.contains_key("TERM")
-        && let Some(Ok(kind)) = environment::variable("TERM").map(OsString::into_string)
-    {
-        env.insert("TERM".to_owned(), kind);
-    }
+    wiring::name_terminal(&mut env);
     let request = ExecRequest {
         command: Command::Arguments(vec!["bash".to_owned(), "-l".to_owned()]),
         cwd: arguments.cwd,

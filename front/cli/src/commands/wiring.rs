@@ -31,10 +31,14 @@ pub(super) fn exec_request(
         return Err(not_available("--secret-env").into());
     }
     let words = words(arguments.words, context.after_dashes.as_deref())?;
+    let mut env = variables(&arguments.env, &arguments.env_file)?;
+    if arguments.tty {
+        name_terminal(&mut env);
+    }
     Ok(ExecRequest {
         command: Command::Arguments(words),
         cwd: arguments.cwd,
-        env: variables(&arguments.env, &arguments.env_file)?,
+        env,
         user: arguments.user,
         timeout_seconds: arguments
             .timeout_seconds
@@ -93,6 +97,13 @@ pub(super) fn variables(
         set(flag, &mut variables)?;
     }
     Ok(variables)
+}
+
+/// Tells a command with a terminal which kind the caller's is, unless the caller said otherwise.
+pub(super) fn name_terminal(env: &mut BTreeMap<String, String>) {
+    if let Some(Ok(kind)) = environment::variable("TERM").map(OsString::into_string) {
+        env.entry("TERM".to_owned()).or_insert(kind);
+    }
 }
 
 fn read_variables(
