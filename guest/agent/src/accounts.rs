@@ -52,12 +52,10 @@ pub fn find(wanted: &str, passwd: &[u8], groups: &[u8]) -> Option<Account> {
         None => (wanted, None),
     };
     let by_number = if user.is_empty() { Some(0) } else { number(user.as_bytes()) };
-    let entry = lines(passwd)
-        .filter(|entry| entry.len() >= 4)
-        .find(|entry| match by_number {
-            Some(uid) => number(entry[2]) == Some(uid),
-            None => entry[0] == user.as_bytes(),
-        });
+    let entry = lines(passwd).filter(|entry| entry.len() >= 4).find(|entry| match by_number {
+        Some(uid) => number(entry[2]) == Some(uid),
+        None => entry[0] == user.as_bytes(),
+    });
     let mut account = match entry {
         Some(entry) => Account {
             uid: number(entry[2])?,

@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     cgroup::{Cgroup, ExecCgroups},
+    clerk::Clerk,
     console,
     exec::Execs,
     reaper::Children,
@@ -49,6 +50,8 @@ pub struct Agent {
     pub execs: Execs,
     /// Groups for them.
     pub cgroups: ExecCgroups,
+    /// Does what nobody waits for.
+    pub clerk: Clerk,
     /// Processes of its own.
     pub children: Arc<Children>,
     /// What Personalize made; held while it is being made.
@@ -67,6 +70,7 @@ impl Agent {
         Arc::new(Self {
             execs: Execs::default(),
             cgroups: ExecCgroups::default(),
+            clerk: Clerk::default(),
             children: Arc::default(),
             personal: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
@@ -150,9 +154,8 @@ impl Agent {
                 let restarts = agent.restarts.fetch_add(1, Ordering::Relaxed) + 1;
                 agent.workload.send_replace(Some(current.clone()));
                 let event = WorkloadRestarted { reason, restarts };
-                agent.tell(GuestEvent {
-                    event: Some(guest_event::Event::WorkloadRestarted(event)),
-                });
+                agent
+                    .tell(GuestEvent { event: Some(guest_event::Event::WorkloadRestarted(event)) });
             }
         });
         Ok(())
@@ -167,6 +170,7 @@ impl Agent {
             let _ = timeout(RESTARTING, exec.ended()).await;
         }
         let _ = timeout(RESTARTING, group.emptied()).await;
+        self.clerk.catch_up().await;
         self.cgroups.drop_spare();
         let next = Spawner::start(hostname, self.children.clone()).await;
         let next = Arc::new(next.map_err(Refusal::Workload)?);

@@ -17,8 +17,8 @@ pub fn universal() {
         ("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755"),
         ("cgroup2", "/sys/fs/cgroup", quiet, c""),
     ] {
-        if let Err(error) = fs::create_dir_all(target)
-            .and_then(|()| Ok(mount(kind, target, kind, flags, data)?))
+        if let Err(error) =
+            fs::create_dir_all(target).and_then(|()| Ok(mount(kind, target, kind, flags, data)?))
         {
             console::note(&format!("mounting {target}: {error}"));
         }
@@ -44,8 +44,8 @@ fn load_modules(directory: &Path) {
     let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
-        let loaded = fs::File::open(&path)
-            .and_then(|file| Ok(rustix::system::finit_module(&file, c"", 0)?));
+        let loaded =
+            fs::File::open(&path).and_then(|file| Ok(rustix::system::finit_module(&file, c"", 0)?));
         match loaded {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 console::note(&format!("{}: {error}", path.display()));

@@ -116,9 +116,7 @@ where
             Ok(exec) => return read(&exec, call.offset, call.length, writer).await,
             Err(refusal) => Err(refusal),
         },
-        Verb::ForgetExec(call) => {
-            agent.execs.forget(&call.exec_id).map(|()| Answer::Done(Done {}))
-        }
+        Verb::ForgetExec(call) => agent.execs.forget(&call.exec_id).map(|()| Answer::Done(Done {})),
         Verb::SetClock(call) => clock::correct(Duration::from_nanos(call.wall_clock_nanos))
             .map(|()| Answer::Done(Done {}))
             .map_err(Refusal::Clock),

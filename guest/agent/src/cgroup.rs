@@ -15,12 +15,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use tokio::io::Interest;
 
 use crate::{sys, workload};
@@ -32,6 +32,8 @@ const RESERVE_BYTES: u64 = 56 << 20;
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// How deep and how many groups of the workload's own making are taken away with an exec's.
 const MAX_REMOVED: usize = 1000;
+/// Groups made ahead.
+const SPARE: usize = 4;
 
 /// The devices that programs may expect: null, zero, full, random, urandom, tty, console, ptmx,
 /// pseudo terminals, fuse, tun.
@@ -119,7 +121,7 @@ fn open(path: &Path) -> Result<OwnedFd, CgroupError> {
     rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at("opening", path)
 }
 
-/// A group. Dropping it removes it, if it is empty.
+/// A group.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
@@ -258,12 +260,16 @@ fn field(text: &str, name: &str) -> Option<u64> {
 #[derive(Debug, Default)]
 pub struct ExecCgroups {
     next: AtomicU64,
-    spare: Mutex<Option<Cgroup>>,
+    spare: Mutex<Vec<Cgroup>>,
     /// Still held by a process that is on its way out.
     used: Mutex<Vec<Cgroup>>,
 }
 
 impl ExecCgroups {
+    fn spare(&self) -> MutexGuard<'_, Vec<Cgroup>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn make(&self) -> Result<Cgroup, CgroupError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Cgroup::create(Path::new(workload::CGROUP).join(format!("exec-{number}")))
@@ -271,11 +277,13 @@ impl ExecCgroups {
 
     /// A group that is still there (the workload may remove empty ones).
     pub fn take(&self) -> Result<Cgroup, CgroupError> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match spare {
-            Some(cgroup) if rustix::fs::accessat(&cgroup.directory, "cgroup.procs", rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_ok() => Ok(cgroup),
-            _ => self.make(),
+        while let Some(spare) = self.spare().pop() {
+            let exists = (Access::EXISTS, AtFlags::empty());
+            if rustix::fs::accessat(&spare, "cgroup.procs", exists.0, exists.1).is_ok() {
+                return Ok(spare);
+            }
         }
+        self.make()
     }
 
     /// Removes what can be removed and makes the next spare. Called when nobody waits.
@@ -285,17 +293,15 @@ impl ExecCgroups {
         used.retain(|cgroup| {
             cgroup.remove().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
         });
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.is_none() {
-            *spare = self.make().ok();
+        while self.spare().len() < SPARE {
+            let Ok(cgroup) = self.make() else { return };
+            self.spare().push(cgroup);
         }
     }
 
-    /// Forgets the spare, so that nothing is left in the workload's group.
+    /// Removes the spare ones, so that nothing is left in the workload's group.
     pub fn drop_spare(&self) {
-        if let Some(cgroup) = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = cgroup.remove();
-        }
+        self.spare().clear();
         for path in children(Path::new(workload::CGROUP)) {
             if let Ok(directory) = open(&path) {
                 let _ = Cgroup { path, directory }.remove();

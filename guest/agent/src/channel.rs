@@ -3,8 +3,7 @@
 //! Refuses to know what is said on them.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -83,12 +82,11 @@ async fn serve_port(agent: &Arc<Agent>) -> io::Result<()> {
     }
     let mut config = yamux::Config::default();
     config.set_max_num_streams(MAX_STREAMS);
+    config.set_split_send_size(pyro_wire::MAX_DATA + pyro_wire::HEADER_BYTES);
     config.set_max_connection_receive_window(Some(RECEIVE_WINDOW));
-    let mut connection =
-        yamux::Connection::new(port.compat(), config, yamux::Mode::Server);
+    let mut connection = yamux::Connection::new(port.compat(), config, yamux::Mode::Server);
     loop {
-        let next =
-            std::future::poll_fn(|context| connection.poll_next_inbound(context)).await;
+        let next = std::future::poll_fn(|context| connection.poll_next_inbound(context)).await;
         match next {
             Some(Ok(stream)) => {
                 tokio::spawn(serve_session_stream(stream, agent.clone()));

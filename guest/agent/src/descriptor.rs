@@ -95,8 +95,7 @@ impl AsyncRead for Descriptor {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
-            let result =
-                ready.try_io(|fd| Ok(rustix::io::read(fd, buffer.initialize_unfilled())?));
+            let result = ready.try_io(|fd| Ok(rustix::io::read(fd, buffer.initialize_unfilled())?));
             match result {
                 Ok(Ok(count)) => {
                     buffer.advance(count);

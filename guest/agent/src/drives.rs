@@ -104,8 +104,8 @@ impl Drive {
             None if !writable => return Ok(false),
             None => return Err(DriveError::Unknown(what)),
         };
-        let flags = MountFlags::NOATIME
-            | if writable { MountFlags::empty() } else { MountFlags::RDONLY };
+        let flags =
+            MountFlags::NOATIME | if writable { MountFlags::empty() } else { MountFlags::RDONLY };
         // Zeroing inode tables in the background would fill a sparse disk for nothing.
         let data = if writable && kind == "ext4" { c"noinit_itable" } else { c"" };
         make_directory(target)?;
@@ -153,7 +153,8 @@ pub fn mount_workspace_disk() -> Result<(), DriveError> {
     if !workload::is_mounted(Path::new(workload::DISK)) {
         WORKSPACE.mount(workload::DISK, true)?;
     }
-    for name in ["root/upper", "root/work", "workspace/upper", "workspace/work", "docker", "containers"]
+    for name in
+        ["root/upper", "root/work", "workspace/upper", "workspace/work", "docker", "containers"]
     {
         make_directory(Path::new(workload::DISK).join(name))?;
     }
@@ -164,7 +165,10 @@ pub fn mount_workspace_disk() -> Result<(), DriveError> {
 pub fn mount_images() -> Result<(), DriveError> {
     for (drive, target) in [(ROOT, ROOT_IMAGE), (SEED, SEED_IMAGE)] {
         make_directory(target)?;
-        if !workload::is_mounted(Path::new(target)) && !drive.mount(target, false)? && drive.serial == ROOT.serial {
+        if !workload::is_mounted(Path::new(target))
+            && !drive.mount(target, false)?
+            && drive.serial == ROOT.serial
+        {
             return Err(DriveError::Unknown(drive.what));
         }
     }
@@ -194,14 +198,8 @@ pub fn mount_overlays() -> Result<(), DriveError> {
 }
 
 /// What is mounted, in the order in which it can be unmounted.
-pub const UNMOUNT_ORDER: [&str; 6] = [
-    workload::WORKSPACE,
-    workload::ROOT,
-    workload::DISK,
-    SEED_IMAGE,
-    ROOT_IMAGE,
-    AGENT_DISK,
-];
+pub const UNMOUNT_ORDER: [&str; 6] =
+    [workload::WORKSPACE, workload::ROOT, workload::DISK, SEED_IMAGE, ROOT_IMAGE, AGENT_DISK];
 
 #[cfg(test)]
 mod tests {

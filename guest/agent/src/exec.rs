@@ -44,6 +44,13 @@ const STORED_LIMIT: u64 = 2 << 30;
 const MAX_RUNNING: usize = 512;
 /// Bytes read from a pipe at once.
 const READ_BYTES: usize = 64 << 10;
+/// What a command can write ahead of the agent.
+const PIPE_BYTES: usize = 256 << 10;
+/// While output streams, it is taken at most this often: on one processor every small write would
+/// otherwise cost a turn of its own.
+const TURN: Duration = Duration::from_millis(1);
+/// Output that comes later than this after the last is taken at once.
+const STREAMING: Duration = Duration::from_millis(4);
 /// What is read from a pipe after the end, at most: more than a pipe can hold.
 const DRAIN_BYTES: usize = 2 << 20;
 /// How long the rest of a process tree may take to end by itself once the main process has.
@@ -187,8 +194,7 @@ impl Execs {
                 end: record.stdout_bytes.saturating_add(record.stderr_bytes),
                 dropped: (record.dropped_from, record.dropped_to),
             };
-            let spool =
-                Spool::load(record::directory(&directory, id), counts, self.stored.clone());
+            let spool = Spool::load(record::directory(&directory, id), counts, self.stored.clone());
             let exec = Exec {
                 spool,
                 record: Mutex::new(record),
@@ -321,6 +327,7 @@ async fn start_to_the_end(agent: Arc<Agent>, request: StartExec) -> Result<Arc<E
         .exec_id
         .parse()
         .map_err(|error: pyro_core::InvalidId| Refusal::InvalidExecId(error.0))?;
+    agent.clerk.busy();
     let spawner = agent.workload().await?;
     let (orders_sender, orders) = mpsc::channel(64);
     let feeds = request.stdin || request.terminal.is_some();
@@ -407,18 +414,27 @@ struct Source {
     descriptor: Option<Descriptor>,
     stream: Stream,
     buffer: Vec<u8>,
+    taken: Option<Instant>,
+    held: bool,
 }
 
 impl Source {
     fn new(fd: Option<OwnedFd>, stream: Stream) -> Self {
         let descriptor = fd.and_then(|fd| Descriptor::new(fd).ok());
-        Self { descriptor, stream, buffer: Vec::new() }
+        if let Some(pipe) = &descriptor {
+            // A smaller pipe will do.
+            let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+        }
+        Self { descriptor, stream, buffer: Vec::new(), taken: None, held: false }
     }
 
     /// Waits for output; never comes back once the stream has ended.
     async fn ready(&self) {
         match &self.descriptor {
             Some(descriptor) => {
+                if let (true, Some(taken)) = (self.held, self.taken) {
+                    sleep_until(taken + TURN).await;
+                }
                 let _ = descriptor.readable().await;
             }
             None => std::future::pending().await,
@@ -430,7 +446,12 @@ impl Source {
         let Some(descriptor) = self.descriptor.clone() else { return };
         self.buffer.resize(READ_BYTES, 0);
         let read = descriptor.try_read(&mut self.buffer);
+        let partial = matches!(read, Ok(Some(count)) if count < READ_BYTES);
         self.take(spool, read).await;
+        let now = Instant::now();
+        let streaming = self.taken.is_some_and(|taken| now - taken < STREAMING);
+        self.held = partial && streaming;
+        self.taken = Some(now);
     }
 
     /// Reads all that is there, up to a bound, into the spool.
@@ -475,9 +496,8 @@ impl Running {
             out.descriptor.clone_from(&terminal);
         }
         let stdin = ends.stdin.and_then(|fd| Descriptor::new(fd).ok()).or(terminal.clone());
-        let feeding = stdin.map(|stdin| {
-            tokio::spawn(feed(stdin, terminal.is_some(), input)).abort_handle()
-        });
+        let feeding =
+            stdin.map(|stdin| tokio::spawn(feed(stdin, terminal.is_some(), input)).abort_handle());
         let far = Instant::now() + Duration::from_secs(86_400 * 365);
         let mut timeout_at = self.limits.timeout.map_or(far, |limit| self.exec.started + limit);
         let mut kill_at = far;
@@ -577,18 +597,19 @@ impl Running {
         // From here on nobody waits for this task but a shut-down.
         tokio::task::yield_now().await;
         self.exec.spool.settle().await;
-        if let Some(directory) = self.agent.execs.directory(self.id) {
-            let (id, record) = (self.id, self.exec.record());
-            let written =
-                tokio::task::spawn_blocking(move || record::write(&directory, &record)).await;
-            if let Ok(Err(error)) = written {
+        let (agent, cgroup, id, record) =
+            (self.agent.clone(), self.cgroup, self.id, self.exec.record());
+        self.agent.clerk.put_off(move || {
+            if let Some(directory) = agent.execs.directory(id)
+                && agent.execs.find(&record.exec_id).is_ok()
+                && let Err(error) = record::write(&directory, &record)
+            {
                 crate::console::note(&format!("record of exec {id}: {error}"));
             }
-        }
+            agent.cgroups.tidy(Some(cgroup));
+            agent.children.sweep();
+        });
         self.exec.ended.send_replace(true);
-        let (agent, cgroup) = (self.agent.clone(), self.cgroup);
-        let _ = tokio::task::spawn_blocking(move || agent.cgroups.tidy(Some(cgroup))).await;
-        self.agent.children.sweep();
         self.agent.execs.trim();
     }
 

@@ -4,8 +4,8 @@
 
 use std::io;
 
-use bytes::Bytes;
-use pyro_wire::{Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, MAX_DATA, Message};
+use bytes::{Bytes, BytesMut};
+use pyro_wire::{Decoder, Frame, FrameError, FrameKind, MAX_DATA, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The stream is of no more use.
@@ -55,43 +55,52 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Writes frames.
+/// Written to the stream when this much has come together.
+const BATCH: usize = 64 << 10;
+
+/// Writes frames: they come together until they are many bytes or [`FrameWriter::flush`] is called.
 pub struct FrameWriter<W> {
     stream: W,
+    batch: BytesMut,
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes to this stream.
     pub fn new(stream: W) -> Self {
-        Self { stream }
+        Self { stream, batch: BytesMut::new() }
     }
 
-    /// Sends a message. It is on its way after [`FrameWriter::flush`].
+    async fn hand_over(&mut self) -> Result<(), StreamError> {
+        self.stream.write_all_buf(&mut self.batch).await.map_err(StreamError::Write)
+    }
+
+    /// Sends a message.
     pub async fn message(&mut self, message: &impl Message) -> Result<(), StreamError> {
-        let frame = pyro_wire::message_frame(message);
-        self.stream.write_all(&frame).await.map_err(StreamError::Write)
+        self.batch.extend_from_slice(&pyro_wire::message_frame(message));
+        if self.batch.len() >= BATCH { self.hand_over().await } else { Ok(()) }
     }
 
     /// Sends bytes, in as many frames as they need.
     pub async fn bytes(&mut self, kind: FrameKind, bytes: &Bytes) -> Result<(), StreamError> {
         for piece in bytes.chunks(MAX_DATA) {
-            let mut frame = Vec::with_capacity(HEADER_BYTES + piece.len());
-            frame.extend_from_slice(&pyro_wire::header(kind, piece.len()));
-            frame.extend_from_slice(piece);
-            self.stream.write_all(&frame).await.map_err(StreamError::Write)?;
+            self.batch.extend_from_slice(&pyro_wire::header(kind, piece.len()));
+            self.batch.extend_from_slice(piece);
+            if self.batch.len() >= BATCH {
+                self.hand_over().await?;
+            }
         }
         Ok(())
     }
 
     /// Ends this direction.
     pub async fn end(&mut self) -> Result<(), StreamError> {
-        let frame = pyro_wire::header(FrameKind::End, 0);
-        self.stream.write_all(&frame).await.map_err(StreamError::Write)?;
+        self.batch.extend_from_slice(&pyro_wire::header(FrameKind::End, 0));
         self.flush().await
     }
 
     /// Hands over what was written.
     pub async fn flush(&mut self) -> Result<(), StreamError> {
+        self.hand_over().await?;
         self.stream.flush().await.map_err(StreamError::Write)
     }
 }

@@ -18,6 +18,7 @@ mod boot;
 mod call;
 mod cgroup;
 mod channel;
+mod clerk;
 mod clock;
 mod console;
 mod descriptor;

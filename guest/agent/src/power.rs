@@ -34,6 +34,7 @@ pub async fn shut_down(agent: &Arc<Agent>, grace: Duration) {
     if let Some(workload) = workload {
         let _ = timeout(DYING, workload.end()).await;
     }
+    agent.clerk.catch_up().await;
     let let_go = tokio::task::spawn_blocking(|| {
         rustix::fs::sync();
         for target in drives::UNMOUNT_ORDER {

@@ -71,8 +71,11 @@ mod tests {
         let execs = tempfile::tempdir().unwrap();
         for (number, started) in [(1, 20), (2, 10)] {
             let id = ExecId::from_random(number);
-            let record =
-                ExecRecord { exec_id: id.to_string(), started_millis: started, ..Default::default() };
+            let record = ExecRecord {
+                exec_id: id.to_string(),
+                started_millis: started,
+                ..Default::default()
+            };
             write(&directory(execs.path(), id), &record).unwrap();
         }
         let half_made = directory(execs.path(), ExecId::from_random(3));

@@ -3,11 +3,12 @@
 //! Refuses to know what the command is for; it gives back a process and descriptors.
 
 use std::{
+    fs::File,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::{fs::FileExt, process::CommandExt},
     },
     process::{Command, Stdio},
     sync::Arc,
@@ -93,6 +94,8 @@ pub struct Spawner {
     children: Arc<Children>,
     process: (i32, Descriptor),
     init: (i32, Descriptor),
+    /// PID 1's `stat`, kept open: it is read at every command's end.
+    init_stat: Option<File>,
 }
 
 impl Spawner {
@@ -132,7 +135,9 @@ impl Spawner {
         }
         let init = Descriptor::new(descriptors.remove(0)).map_err(SpawnError::Prepare)?;
         cgroup::divide_workload(true).map_err(SpawnError::Cgroup)?;
-        Ok(Self { control: Mutex::new(control), children, process, init: (answer.pid, init) })
+        let init_stat = File::open(format!("/proc/{}/stat", answer.pid)).ok();
+        let init = (answer.pid, init);
+        Ok(Self { control: Mutex::new(control), children, process, init, init_stat })
     }
 
     /// Starts a command in the cgroup. `streams` are its stdin, stdout and stderr; none where it
@@ -144,8 +149,7 @@ impl Spawner {
         streams: Option<[OwnedFd; 3]>,
     ) -> Result<Process, SpawnError> {
         let (status, told) = io::pipe().map_err(SpawnError::Prepare)?;
-        let mut status =
-            Descriptor::new(status.into()).map_err(SpawnError::Prepare)?;
+        let mut status = Descriptor::new(status.into()).map_err(SpawnError::Prepare)?;
         let body = request.encode_to_vec();
         let asked = {
             let mut control = self.control.lock().await;
@@ -215,10 +219,11 @@ impl Spawner {
 
     /// Whether the workload's PID 1 is ending, seen before its pidfd says so: it ends last.
     pub fn is_ending(&self) -> bool {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.init.0)) else {
-            return true;
-        };
-        is_ending(&stat)
+        let mut stat = [0; 1024];
+        match self.init_stat.as_ref().map(|file| file.read_at(&mut stat, 0)) {
+            Some(Ok(length)) => is_ending(&String::from_utf8_lossy(&stat[..length])),
+            _ => true,
+        }
     }
 
     /// Ends the workload's PID 1, and with it every process inside, and the process itself.

@@ -45,7 +45,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { segment: 128 << 10, head: 32 << 20, tail: 32 << 20 }
+        Self { segment: 256 << 10, head: 32 << 20, tail: 32 << 20 }
     }
 }
 
@@ -207,7 +207,11 @@ impl Spool {
                 let (start, length) = name.to_str()?.split_once('-')?;
                 let start = u64::from_str_radix(start, 16).ok()?;
                 let length = u64::from_str_radix(length, 16).ok()?;
-                (size as u64 >= length).then_some(Segment { start, length, body: Body::File { size } })
+                (size as u64 >= length).then_some(Segment {
+                    start,
+                    length,
+                    body: Body::File { size },
+                })
             })
             .collect();
         segments.sort_by_key(|segment| segment.start);
@@ -315,7 +319,8 @@ impl Spool {
             Some((path, bytes)) => {
                 let size = bytes.len();
                 let file = path.clone();
-                let written = tokio::task::spawn_blocking(move || write_segment(&file, &bytes)).await;
+                let written =
+                    tokio::task::spawn_blocking(move || write_segment(&file, &bytes)).await;
                 let written = written.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
                 Some(written.map(|()| (path, size)))
             }
@@ -388,8 +393,7 @@ impl Spool {
             match found {
                 Found::Piece(piece) => return piece,
                 Found::Load(start, path, size) => {
-                    let read =
-                        tokio::task::spawn_blocking(move || read_segment(&path, size)).await;
+                    let read = tokio::task::spawn_blocking(move || read_segment(&path, size)).await;
                     match read {
                         Ok(Ok(bytes)) => cursor.file = Some((start, bytes)),
                         // Damaged or dropped meanwhile: it is not there.
@@ -419,7 +423,8 @@ impl Spool {
 impl Inner {
     /// Puts bytes into the last segment, beginning one if needed; says how many.
     fn grow(&mut self, stream: Stream, bytes: &[u8], segment_bytes: usize) -> usize {
-        let growing = self.segments.back().is_some_and(|last| matches!(last.body, Body::Growing(_)));
+        let growing =
+            self.segments.back().is_some_and(|last| matches!(last.body, Body::Growing(_)));
         if !growing {
             self.segments.push_back(Segment {
                 start: self.end,
@@ -428,7 +433,8 @@ impl Inner {
             });
         }
         let head_end = self.head_end;
-        let Some(Segment { start, length, body: Body::Growing(records) }) = self.segments.back_mut()
+        let Some(Segment { start, length, body: Body::Growing(records) }) =
+            self.segments.back_mut()
         else {
             return bytes.len();
         };
@@ -487,8 +493,12 @@ impl Inner {
             std::mem::swap(&mut cursor.consumed, &mut skip);
         }
         let piece = match (&segment.body, &cursor.file) {
-            (Body::Growing(records), _) => take_record(records, cursor, |bytes| Bytes::copy_from_slice(bytes)),
-            (Body::Whole(records), _) => take_record(records, cursor, |bytes| records.slice_ref(bytes)),
+            (Body::Growing(records), _) => {
+                take_record(records, cursor, |bytes| Bytes::copy_from_slice(bytes))
+            }
+            (Body::Whole(records), _) => {
+                take_record(records, cursor, |bytes| records.slice_ref(bytes))
+            }
             (Body::File { .. }, Some((start, records))) if *start == segment.start => {
                 let records = records.clone();
                 take_record(&records, cursor, |bytes| records.slice_ref(bytes))
@@ -601,7 +611,10 @@ mod tests {
             let counts = spool.counts();
             assert_eq!((counts.stdout, counts.end), (4000, 4000));
             let (from, to) = counts.dropped;
-            assert!((256..320).contains(&from) && to >= 4000 - 256 - 64 && to < 4000, "{from} {to}");
+            assert!(
+                (256..320).contains(&from) && to >= 4000 - 256 - 64 && to < 4000,
+                "{from} {to}"
+            );
             let (out, _, gaps) = all(&spool, 0).await;
             assert_eq!(gaps, [(from, to)]);
             assert_eq!(out, [&text[..from as usize], &text[to as usize..]].concat());

@@ -279,7 +279,9 @@ impl Workload {
             Err(error) => return (Step::Process, error),
         }
         let read = |path: &str| read_accounts(path).unwrap_or_default();
-        let (passwd, groups) = (read("/etc/passwd"), read("/etc/group"));
+        let passwd = read("/etc/passwd");
+        // Root needs no group to do anything.
+        let groups = if request.user.is_empty() { Vec::new() } else { read("/etc/group") };
         let Some(account) = accounts::find(&request.user, &passwd, &groups) else {
             return (Step::User, io::Error::from_raw_os_error(libc::ESRCH));
         };
@@ -303,8 +305,7 @@ impl Workload {
         if let Err(error) = rustix::process::chdir(directory) {
             return (Step::Directory, error.into());
         }
-        let environment =
-            program::environment(&account, &request.environment, terminal.is_some());
+        let environment = program::environment(&account, &request.environment, terminal.is_some());
         execute(request, &environment)
     }
 
@@ -394,17 +395,15 @@ fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), F
     enter_name_spaces()?;
     rustix::system::sethostname(hostname.as_bytes()).doing("setting the host name")?;
     sys::bring_up_loopback().doing("bringing up lo")?;
-    let processes =
-        rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .doing("opening /proc")?;
+    let processes = rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .doing("opening /proc")?;
     let init_cgroup =
         rustix::fs::open(INIT_CGROUP, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .doing("opening the cgroup of the workload's init")?;
     enter_root()?;
     furnish(hostname)?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let terminals =
-        rustix::fs::open("/dev/pts", flags, Mode::empty()).doing("opening /dev/pts")?;
+    let terminals = rustix::fs::open("/dev/pts", flags, Mode::empty()).doing("opening /dev/pts")?;
     let null =
         File::options().read(true).write(true).open("/dev/null").doing("opening /dev/null")?;
     limit();
@@ -559,7 +558,8 @@ fn furnish(hostname: &str) -> Result<(), Failed> {
         ("stdout", "/proc/self/fd/1"),
         ("stderr", "/proc/self/fd/2"),
     ] {
-        rustix::fs::symlink(target, format!("/dev/{name}")).doing(format!("linking /dev/{name}"))?;
+        rustix::fs::symlink(target, format!("/dev/{name}"))
+            .doing(format!("linking /dev/{name}"))?;
     }
     name_machine(hostname);
     Ok(())
@@ -569,13 +569,14 @@ fn furnish(hostname: &str) -> Result<(), Failed> {
 /// machine yet: the user's own changes stay. A full disk is no reason not to start.
 fn name_machine(hostname: &str) {
     let is_regular = |path: &str| {
-        fs::symlink_metadata(path).map_or(true, |found| {
-            found.is_file() && !found.file_type().is_fifo()
-        })
+        fs::symlink_metadata(path)
+            .map_or(true, |found| found.is_file() && !found.file_type().is_fifo())
     };
-    let read = |path: &str| String::from_utf8_lossy(&read_accounts(path).unwrap_or_default()).into_owned();
+    let read =
+        |path: &str| String::from_utf8_lossy(&read_accounts(path).unwrap_or_default()).into_owned();
     let hosts = read("/etc/hosts");
-    let named = hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == hostname));
+    let named =
+        hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == hostname));
     let mut wanted = Vec::new();
     if read("/etc/hostname").trim() != hostname {
         wanted.push(("/etc/hostname", format!("{hostname}\n")));

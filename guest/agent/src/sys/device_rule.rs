@@ -106,10 +106,8 @@ fn program(allowed: &[Device]) -> Vec<Instruction> {
     ];
     for device in allowed {
         match device.minor {
-            Some(minor) => program.extend([
-                jump_if_not(4, device.major as i32, 3),
-                jump_if_not(5, minor as i32, 2),
-            ]),
+            Some(minor) => program
+                .extend([jump_if_not(4, device.major as i32, 3), jump_if_not(5, minor as i32, 2)]),
             None => program.push(jump_if_not(4, device.major as i32, 2)),
         }
         program.extend([set(0, 1), exit()]);

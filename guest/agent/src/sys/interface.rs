@@ -6,8 +6,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// Brings up `lo` of the name space this process is in.
 pub fn bring_up_loopback() -> io::Result<()> {
-    let socket =
-        socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: ifreq is plain data for which zero is valid; it lives across both calls and names
     // the interface by a terminated string.
     let result = unsafe {

@@ -13,13 +13,11 @@ pub fn unshare(flags: libc::c_int) -> io::Result<()> {
     super::check(libc::c_long::from(unsafe { libc::unshare(flags) })).map(drop)
 }
 
-/// Gives every signal its default again and blocks none.
+/// Blocks no signal, and gives SIGPIPE its default again: the one that a Rust program ignores, and
+/// so the only one that another program would inherit as ignored.
 pub fn clear_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is a valid disposition; for KILL, STOP and the two that libc keeps the
-        // call fails without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    // SAFETY: SIG_DFL is a valid disposition.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: an all-zero sigset_t is the empty set, and it lives across the call.
     unsafe {
         let empty: libc::sigset_t = std::mem::zeroed();

@@ -48,12 +48,7 @@ pub fn deny_vsock() -> io::Result<()> {
     // SAFETY: the program and its length belong together and live across the call, which copies
     // it; the caller has CAP_SYS_ADMIN, so no_new_privs is not needed.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
     };
     super::check(result).map(drop)
 }

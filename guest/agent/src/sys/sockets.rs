@@ -7,13 +7,10 @@ use std::{
 
 const KINDS: libc::c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 
-fn socket(
-    family: libc::c_int,
-    kind: libc::c_int,
-    protocol: libc::c_int,
-) -> io::Result<OwnedFd> {
+fn socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: it takes numbers.
-    let fd = super::check(libc::c_long::from(unsafe { libc::socket(family, kind | KINDS, protocol) }))?;
+    let fd =
+        super::check(libc::c_long::from(unsafe { libc::socket(family, kind | KINDS, protocol) }))?;
     // SAFETY: the kernel has just made this descriptor for the caller alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
