@@ -14,7 +14,8 @@ use tokio::process::Command;
 use crate::{boot_id, sys};
 
 const FILE: &str = "kvm.json";
-const DEVICE: &str = "/dev/kvm";
+/// The device.
+pub const DEVICE: &str = "/dev/kvm";
 /// Steps of the loop: 0.1 ms on a host, 0.4 s in a KVM that is 4,000 times slower.
 const STEPS: u32 = 400_000;
 /// A VM may take this many times the host's time.

@@ -44,7 +44,8 @@ impl Backend for Firecracker {
         // Firecracker does not bind where a socket stands already.
         directory.remove(API_SOCKET).map_err(failed)?;
         directory.write_whole(CONFIG, &config).map_err(failed)?;
-        let arguments = ["--api-sock", API_SOCKET, "--config-file", CONFIG];
+        // Its messages go where the guest's console goes: nothing but warnings.
+        let arguments = ["--api-sock", API_SOCKET, "--config-file", CONFIG, "--level", "Warning"];
         let (program, arguments) = confine(text(program)?, arguments.map(str::to_owned).to_vec());
         Ok(Launch { program, arguments, channel: Channel::Vmm })
     }
