@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, fs,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal},
 };
 
 use crate::{Error, Result};
@@ -58,7 +58,7 @@ impl Job {
         Self::new(|_| ())
     }
 
-    /// Ends the job soon: its programs are told to end at once and killed after ten seconds, its
+    /// Ends the job soon: its programs are ended, with ten seconds to clean up, its
     /// function returns [`Error::Cancelled`], and nothing of it stays. Legal at any time.
     pub fn cancel(&self) {
         let groups: Vec<u64> = {
@@ -115,6 +115,7 @@ impl Job {
     /// Tells a group to end, waits, and kills it if it does not.
     pub(crate) fn end_group(&self, group: u64) {
         let Some(leader) = self.signal_group(group, Signal::TERM) else { return };
+        kill_tools(leader);
         if let Ok(handle) = pidfd_open(leader, PidfdFlags::empty()) {
             let mut wait = [PollFd::new(&handle, PollFlags::IN)];
             let _ = poll(&mut wait, Some(&GRACE));
@@ -132,6 +133,41 @@ impl Job {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills what a group's leader runs, but not its own forks: they fail at once and clean up, where
+/// the leader would otherwise wait for tools that ignore being told to end (dpkg).
+fn kill_tools(leader: Pid) {
+    let leader_name = Process::read(leader).map(|process| process.name);
+    let Ok(entries) = fs::read_dir("/proc") else { return };
+    for entry in entries.flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = number.and_then(Pid::from_raw) else { continue };
+        // The handle is taken first: what is then read belongs to the process it will signal.
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let Some(process) = Process::read(pid) else { continue };
+        if process.group == leader && Some(process.name) != leader_name {
+            let _ = pidfd_send_signal(&handle, Signal::KILL);
+        }
+    }
+}
+
+/// What `/proc/PID/stat` tells of a process (proc(5)).
+struct Process {
+    name: String,
+    group: Pid,
+}
+
+impl Process {
+    fn read(pid: Pid) -> Option<Self> {
+        let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+        let stat = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
+        // The name may itself hold blanks and parentheses.
+        let (before, after) = stat.rsplit_once(") ")?;
+        let (_, name) = before.split_once('(')?;
+        let group = after.split(' ').nth(2)?.parse().ok()?;
+        Some(Self { name: name.to_owned(), group: Pid::from_raw(group)? })
     }
 }
 
