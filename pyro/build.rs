@@ -1,5 +1,7 @@
 //! Builds the guest agent, a static binary of its own, for `main.rs` to embed.
 
+#![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by the environment")]
+
 use std::{env, path::Path, path::PathBuf, process::Command};
 
 /// The platform of every guest.

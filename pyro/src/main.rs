@@ -41,12 +41,37 @@ fn probe_kvm(_: Vec<OsString>) -> ExitCode {
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn doctor(_request: DoctorRequest) -> Result<DoctorReport, Problem> {
-    let check = Check {
-        name: "doctor".into(),
-        verdict: Verdict::Bad,
-        summary: "not assembled yet".into(),
-        hints: Vec::new(),
+fn doctor(request: DoctorRequest) -> Result<DoctorReport, Problem> {
+    let request = pyro_doctor::Request {
+        state: request.state,
+        cache: request.cache,
+        program: request.program,
+        search_path: serve::search_path(),
+        platform: request.platform,
+        backend: request.backend,
+        agent: AGENT,
+        version: env!("CARGO_PKG_VERSION"),
     };
-    Ok(DoctorReport { usable: false, payload: serde_json::json!({}), checks: vec![check] })
+    let report = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::from_error("doctor_failed", &error))?
+        .block_on(pyro_doctor::examine(request));
+    let payload = serde_json::to_value(&report)
+        .map_err(|error| Problem::from_error("doctor_failed", &error))?;
+    let check = |check: pyro_doctor::Check| Check {
+        name: check.name,
+        verdict: match check.verdict {
+            pyro_doctor::Verdict::Good => Verdict::Good,
+            pyro_doctor::Verdict::Notice => Verdict::Notice,
+            pyro_doctor::Verdict::Bad => Verdict::Bad,
+        },
+        summary: check.summary,
+        hints: check.hints,
+    };
+    Ok(DoctorReport {
+        usable: report.healthy,
+        payload,
+        checks: report.checks.into_iter().map(check).collect(),
+    })
 }
