@@ -297,6 +297,34 @@ fn a_terminal_is_raw_for_the_session_and_as_before_after_it() {
 }
 
 #[test]
+fn what_a_guest_printed_steers_no_terminal_that_looks_at_the_logs() {
+    let entry = serde_json::json!({
+        "stdout": "\x1b]0;owned\x07\u{202e}", "stderr": "", "execution_mode": "guest_vsock",
+        "recorded_at": 1.0, "stdout_file": "o", "stderr_file": "e",
+    });
+    let mut entry = entry.as_object().unwrap().clone();
+    let exec = serde_json::to_value(exec().exec).unwrap();
+    entry.extend(exec.as_object().unwrap().clone());
+    let logs = serde_json::json!({"workspace_id": W, "count": 1, "entries": [entry]});
+    let node = FakeNode::new().json("GET /v1/workspaces/web/logs", logs);
+    let piped = node.command(&["logs", "web"]).output().unwrap().stdout;
+    assert!(String::from_utf8(piped).unwrap().contains("\x1b]0;owned\x07\u{202e}"));
+    let (mut master, slave) = terminal();
+    let mut child =
+        node.command(&["logs", "web"]).env("NO_COLOR", "1").stdout(slave).spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut shown = Vec::new();
+    let mut piece = [0; 4096];
+    // The other side is closed: what was printed is followed by an error.
+    while let Ok(length @ 1..) = master.read(&mut piece) {
+        shown.extend_from_slice(&piece[..length]);
+    }
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("\\x1b]0;owned\\x07\\u{202e}"), "{shown:?}");
+    assert!(!shown.contains('\x1b'), "{shown:?}");
+}
+
+#[test]
 fn a_terminal_is_as_before_when_the_node_goes_or_the_keys_to_leave_are_typed() {
     let attach = format!("GET /v1/workspaces/{W}/execs/{E}/attach?offset=7&stdin=true");
     for leave in [true, false] {

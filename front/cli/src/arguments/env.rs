@@ -16,7 +16,9 @@ pub(crate) enum EnvVerb {
     #[command(visible_alias = "pull")]
     Build(BuildArguments),
     Import(ImportArguments),
-    /// Delete images that nothing uses any more
+    /// Delete images that have no name and that no workspace of this node uses
+    ///
+    /// Nodes that share an image cache do not know of each other's workspaces.
     Prune(JsonArguments),
 }
 

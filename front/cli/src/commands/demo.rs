@@ -47,7 +47,7 @@ async fn show(context: &Context, name: &str) -> Result<(), CommandError> {
     step(context, &["run", ENVIRONMENT, "--", "git", "--version"]).await?;
     printer.line("A workspace that remembers:")?;
     step(context, &["create", ENVIRONMENT, "--name", name, "--id-only"]).await?;
-    let write = "echo 'written before the stop' > /workspace/note && sync";
+    let write = "echo written before the stop > /workspace/note";
     step(context, &["exec", name, "--", "sh", "-c", write]).await?;
     step(context, &["stop", name]).await?;
     step(context, &["start", name]).await?;
