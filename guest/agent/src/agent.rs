@@ -112,8 +112,8 @@ impl Agent {
         self.events.subscribe()
     }
 
-    /// The workload, waiting while it is being restarted.
-    pub async fn workload(&self) -> Result<Arc<Spawner>, Refusal> {
+    /// The workload, waiting while it is being restarted; another one than `old`.
+    pub async fn workload(&self, old: Option<&Arc<Spawner>>) -> Result<Arc<Spawner>, Refusal> {
         if self.shutting_down.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
         }
@@ -121,7 +121,11 @@ impl Agent {
             return Err(Refusal::NotPersonal);
         }
         let mut workload = self.workload.subscribe();
-        let there = timeout(RESTARTING, workload.wait_for(Option::is_some)).await;
+        let is_new = |new: &Option<Arc<Spawner>>| match (new, old) {
+            (Some(new), Some(old)) => !Arc::ptr_eq(new, old),
+            (new, _) => new.is_some(),
+        };
+        let there = timeout(RESTARTING, workload.wait_for(is_new)).await;
         match there {
             Ok(Ok(workload)) => workload.clone().ok_or(Refusal::NoWorkload),
             _ => Err(Refusal::NoWorkload),
@@ -166,7 +170,8 @@ impl Agent {
         let group = Cgroup::workload().map_err(Refusal::Cgroup)?;
         let _ = group.kill();
         // Every exec of the old one ends now; each takes its group away when it has.
-        for exec in self.execs.running() {
+        // One without a process is waiting for the new workload.
+        for exec in self.execs.running().iter().filter(|exec| exec.has_process()) {
             let _ = timeout(RESTARTING, exec.ended()).await;
         }
         let _ = timeout(RESTARTING, group.emptied()).await;

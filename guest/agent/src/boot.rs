@@ -15,7 +15,8 @@ pub fn universal() {
         ("proc", "/proc", quiet, c""),
         ("sysfs", "/sys", quiet, c""),
         ("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755"),
-        ("cgroup2", "/sys/fs/cgroup", quiet, c""),
+        // The limits of a cgroup name space's own root are not for those inside.
+        ("cgroup2", "/sys/fs/cgroup", quiet, c"nsdelegate"),
     ] {
         if let Err(error) =
             fs::create_dir_all(target).and_then(|()| Ok(mount(kind, target, kind, flags, data)?))

@@ -3,12 +3,13 @@
 //! | Drive | Serial | Mounted at |
 //! |---|---|---|
 //! | root image | `pyro-root` | `/root-image`, read-only |
-//! | seed image | `pyro-seed` | `/seed-image`, read-only; an empty directory where the image is empty |
+//! | seed image | `pyro-seed` | `/seed-image`, read-only; not at all where it is empty |
 //! | workspace disk | `pyro-workspace` | `/disk` |
 //! | agent disk | `pyro-agent` | `/agent` |
 //!
 //! `/workload` is the overlay of root image and workspace disk, `/workspace` that of seed image and
-//! another directory of the same disk. Refuses to know name spaces.
+//! another directory of the same disk. An empty directory of the disk stands for an empty seed: an
+//! overlay with an index wants the very same lower layer at every boot. Refuses to know name spaces.
 
 use std::{
     ffi::CString,
@@ -153,9 +154,15 @@ pub fn mount_workspace_disk() -> Result<(), DriveError> {
     if !workload::is_mounted(Path::new(workload::DISK)) {
         WORKSPACE.mount(workload::DISK, true)?;
     }
-    for name in
-        ["root/upper", "root/work", "workspace/upper", "workspace/work", "docker", "containers"]
-    {
+    for name in [
+        "root/upper",
+        "root/work",
+        "workspace/upper",
+        "workspace/work",
+        "workspace/lower",
+        "docker",
+        "containers",
+    ] {
         make_directory(Path::new(workload::DISK).join(name))?;
     }
     Ok(())
@@ -177,9 +184,12 @@ pub fn mount_images() -> Result<(), DriveError> {
 
 /// Mounts both overlays. Where they are mounted, nothing happens.
 pub fn mount_overlays() -> Result<(), DriveError> {
+    let empty_seed = format!("{}/workspace/lower", workload::DISK);
+    let seeded = workload::is_mounted(Path::new(SEED_IMAGE));
+    let seed = if seeded { SEED_IMAGE } else { &empty_seed };
     for (what, lower, upper, target) in [
         ("workload's root", ROOT_IMAGE, "root", workload::ROOT),
-        ("workspace folder", SEED_IMAGE, "workspace", workload::WORKSPACE),
+        ("workspace folder", seed, "workspace", workload::WORKSPACE),
     ] {
         make_directory(target)?;
         if workload::is_mounted(Path::new(target)) {

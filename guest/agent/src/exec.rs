@@ -134,6 +134,11 @@ impl Exec {
         self.lock().running
     }
 
+    /// Whether it has got as far as a process.
+    pub fn has_process(&self) -> bool {
+        self.lock().pid != 0
+    }
+
     /// Counts one more stream as attached.
     pub fn attach(self: &Arc<Self>) -> Attachment {
         self.attached.fetch_add(1, Ordering::Relaxed);
@@ -328,7 +333,7 @@ async fn start_to_the_end(agent: Arc<Agent>, request: StartExec) -> Result<Arc<E
         .parse()
         .map_err(|error: pyro_core::InvalidId| Refusal::InvalidExecId(error.0))?;
     agent.clerk.busy();
-    let spawner = agent.workload().await?;
+    let mut spawner = agent.workload(None).await?;
     let (orders_sender, orders) = mpsc::channel(64);
     let feeds = request.stdin || request.terminal.is_some();
     let (input_sender, input) = mpsc::channel(4);
@@ -350,18 +355,22 @@ async fn start_to_the_end(agent: Arc<Agent>, request: StartExec) -> Result<Arc<E
     });
     execs.admit(id, exec.clone())?;
     let spawned = async {
-        let (ends, theirs) = streams(&request).map_err(Refusal::Descriptors)?;
-        let mut cgroup = agent.cgroups.take().map_err(Refusal::Cgroup)?;
-        let mut process = spawner.spawn(&request, &cgroup, theirs).await;
-        if matches!(&process, Err(crate::spawner::SpawnError::Fork(error)) if error.raw_os_error() == Some(libc::ENODEV))
-        {
-            // The workload removed the group under us. Once more with a fresh one.
-            let (_, theirs) = streams(&request).map_err(Refusal::Descriptors)?;
-            cgroup = agent.cgroups.take().map_err(Refusal::Cgroup)?;
-            process = spawner.spawn(&request, &cgroup, theirs).await;
+        let mut again = true;
+        loop {
+            let (ends, theirs) = streams(&request).map_err(Refusal::Descriptors)?;
+            let cgroup = agent.cgroups.take().map_err(Refusal::Cgroup)?;
+            match spawner.spawn(&request, &cgroup, theirs).await {
+                Ok(process) => return Ok((ends, cgroup, process)),
+                // The workload is ending, or has just removed the group under us.
+                Err(error) if error.is_about_the_workload() && again => {
+                    again = false;
+                    if spawner.is_ending() {
+                        spawner = agent.workload(Some(&spawner)).await?;
+                    }
+                }
+                Err(error) => return Err(Refusal::of_spawn(error, &request)),
+            }
         }
-        let process = process.map_err(|error| Refusal::of_spawn(error, &request))?;
-        Ok((ends, cgroup, process))
     };
     let (ends, cgroup, process) = match spawned.await {
         Ok(spawned) => spawned,

@@ -74,6 +74,20 @@ pub enum SpawnError {
     Slow,
 }
 
+impl SpawnError {
+    /// Whether it says more about the workload's state than about the command.
+    pub fn is_about_the_workload(&self) -> bool {
+        match self {
+            Self::Talk(_) => true,
+            // No PID 1 to be the child of; no such group; no group any more.
+            Self::Fork(error) => {
+                matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOENT | libc::ENODEV))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A process that was started.
 #[derive(Debug)]
 pub struct Process {

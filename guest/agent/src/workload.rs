@@ -156,6 +156,9 @@ struct Workload {
     /// The workload's devpts, whatever is mounted over it later.
     terminals: OwnedFd,
     null: File,
+    /// The name space each command enters; this process stands in the agent's, because it puts
+    /// processes into groups that those inside may not leave.
+    cgroups: OwnedFd,
 }
 
 /// The process's main: returns when the agent has closed the socket.
@@ -314,6 +317,7 @@ impl Workload {
         let score =
             rustix::fs::openat(&self.processes, "self/oom_score_adj", flags, Mode::empty())?;
         rustix::io::write(&score, b"0")?;
+        enter_cgroups(&self.cgroups)?;
         rustix::process::setsid()?;
         let null = self.null.as_fd();
         let stream = |at: usize| streams.get(at).map_or(null, AsFd::as_fd);
@@ -392,7 +396,14 @@ fn exists(path: &CStr) -> bool {
 
 /// Makes name spaces, root and PID 1. Gives what to keep, and PID 1's process id and pidfd.
 fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), Failed> {
+    let name_space = || {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::open("/proc/self/ns/cgroup", flags, Mode::empty())
+            .doing("opening the cgroup name space")
+    };
+    let own_cgroups = name_space()?;
     enter_name_spaces()?;
+    let cgroups = name_space()?;
     rustix::system::sethostname(hostname.as_bytes()).doing("setting the host name")?;
     sys::bring_up_loopback().doing("bringing up lo")?;
     let processes = rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -402,6 +413,7 @@ fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), F
             .doing("opening the cgroup of the workload's init")?;
     enter_root()?;
     furnish(hostname)?;
+    enter_cgroups(&own_cgroups).doing("returning to the agent's cgroup name space")?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let terminals = rustix::fs::open("/dev/pts", flags, Mode::empty()).doing("opening /dev/pts")?;
     let null =
@@ -413,7 +425,12 @@ fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), F
     rustix::stdio::dup2_stdin(&null).doing("letting go of stdin")?;
     sys::deny_vsock().doing("denying vsock")?;
     let control = control.try_clone().doing("keeping the control socket")?;
-    Ok((Workload { control, processes, terminals, null }, pid, pidfd))
+    Ok((Workload { control, processes, terminals, null, cgroups }, pid, pidfd))
+}
+
+fn enter_cgroups(name_space: &OwnedFd) -> io::Result<()> {
+    let kind = Some(rustix::thread::LinkNameSpaceType::ControlGroup);
+    Ok(rustix::thread::move_into_link_name_space(name_space.as_fd(), kind)?)
 }
 
 fn enter_name_spaces() -> Result<(), Failed> {
