@@ -9,6 +9,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod lab;
+mod layers;
+mod openapi;
+mod tree;
+mod wire;
 
 /// Developer tasks of this repository.
 #[derive(Parser)]
@@ -21,11 +25,17 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     Lab(lab::Arguments),
+    Layers(layers::Arguments),
+    Openapi(openapi::Arguments),
+    Wire(wire::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Lab(arguments) => lab::run(&arguments),
+        Task::Layers(arguments) => layers::run(&arguments),
+        Task::Openapi(arguments) => openapi::run(&arguments),
+        Task::Wire(arguments) => wire::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
