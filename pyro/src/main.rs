@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape Assembly asks for")]
 fn keep(directory: PathBuf) -> ExitCode {
     match pyro_keeper::run(&directory) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! Looking at everything, in order.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::path::PathBuf;
 
 use pyro_core::Problem;
 use pyro_image::{Cache, Kernel};
@@ -28,8 +28,8 @@ pub struct Request {
     pub cache: PathBuf,
     /// The `pyro` program, which is also the keeper and the probe.
     pub program: PathBuf,
-    /// The value of `PATH`, if there is one.
-    pub search_path: Option<OsString>,
+    /// Where the backends' programs are looked for.
+    pub search_path: Vec<PathBuf>,
     /// The platform to examine.
     pub platform: String,
     /// The backend that was asked for; `auto` or nothing has one picked.
@@ -65,7 +65,7 @@ pub async fn examine(request: Request) -> Report {
     let kvm = kvm_device(kvm::report(&request.program, &request.cache).await);
     checks.push(kvm_check(&kvm));
 
-    let programs = HostPrograms::new(request.search_path.as_deref(), []);
+    let programs = HostPrograms::new(None, request.search_path.iter().cloned());
     let (kernel, environments) = images(&request, cache_directory.writable).await;
     let findings = Findings::new(kvm.report.clone(), &programs);
     let mut backends = Vec::new();

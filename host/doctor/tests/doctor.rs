@@ -11,7 +11,7 @@ fn request(root: &Path) -> Request {
         state: root.join("state"),
         cache: root.join("cache"),
         program: "/nonexistent/pyro".into(),
-        search_path: None,
+        search_path: Vec::new(),
         platform: "linux-x86_64".into(),
         backend: None,
         agent: b"",
@@ -77,7 +77,7 @@ async fn a_program_that_does_not_work_is_not_believed() {
     std::fs::write(&program, "#!/bin/sh\nexit 1\n").unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let mut request = request(root.path());
-    request.search_path = Some(root.path().into());
+    request.search_path = vec![root.path().into()];
     let report = examine(request).await;
     let qemu = report.backends.iter().find(|found| found.backend.as_str() == "qemu").unwrap();
     assert_eq!(qemu.program.as_deref(), Some(&*program));
