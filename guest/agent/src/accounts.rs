@@ -56,25 +56,24 @@ pub fn find(wanted: &str, passwd: &[u8], groups: &[u8]) -> Option<Account> {
         Some(uid) => number(entry[2]) == Some(uid),
         None => entry[0] == user.as_bytes(),
     });
-    let mut account = match entry {
-        Some(entry) => Account {
+    let mut account = if let Some(entry) = entry {
+        Account {
             uid: number(entry[2])?,
             gid: number(entry[3])?,
             groups: Vec::new(),
             name: String::from_utf8_lossy(entry[0]).into_owned(),
             home: entry.get(5).filter(|home| !home.is_empty()).unwrap_or(&&b"/"[..]).to_vec(),
             shell: entry.get(6).filter(|s| !s.is_empty()).unwrap_or(&&b"/bin/sh"[..]).to_vec(),
-        },
-        None => {
-            let uid = by_number?;
-            Account {
-                uid,
-                gid: 0,
-                groups: Vec::new(),
-                name: if uid == 0 { "root".to_owned() } else { uid.to_string() },
-                home: if uid == 0 { b"/root".to_vec() } else { b"/".to_vec() },
-                shell: b"/bin/sh".to_vec(),
-            }
+        }
+    } else {
+        let uid = by_number?;
+        Account {
+            uid,
+            gid: 0,
+            groups: Vec::new(),
+            name: if uid == 0 { "root".to_owned() } else { uid.to_string() },
+            home: if uid == 0 { b"/root".to_vec() } else { b"/".to_vec() },
+            shell: b"/bin/sh".to_vec(),
         }
     };
     if let Some(group) = group {

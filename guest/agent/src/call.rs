@@ -371,3 +371,68 @@ where
     power::end_machine();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use pyro_wire::{Hello, message_frame};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Sends bytes as the host would and gives the first reply; `None` where there is none.
+    async fn ask(bytes: &[u8]) -> Option<Answer> {
+        let (mut host, guest) = tokio::io::duplex(1 << 16);
+        let served = tokio::spawn(serve_stream(guest, Agent::new(Duration::from_millis(5))));
+        host.write_all(bytes).await.unwrap();
+        host.shutdown().await.unwrap();
+        let mut answered = Vec::new();
+        host.read_to_end(&mut answered).await.unwrap();
+        served.await.unwrap();
+        let mut reader = FrameReader::new(&answered[..]);
+        let frame = reader.next().await.unwrap()?;
+        frame.message::<Reply>().unwrap().result
+    }
+
+    fn call(generation: u32, verb: Verb) -> Vec<u8> {
+        message_frame(&Call { generation, verb: Some(verb) }).to_vec()
+    }
+
+    fn code(answer: Option<Answer>) -> String {
+        match answer {
+            Some(Answer::Problem(problem)) => problem.code,
+            other => panic!("a problem was expected, not {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn hello_is_answered_before_there_is_a_workspace() {
+        let hello = ask(&call(pyro_wire::GENERATION, Verb::Hello(Hello {}))).await;
+        let Some(Answer::Hello(hello)) = hello else { panic!("{hello:?}") };
+        assert!(!hello.personal);
+        assert_eq!(hello.agent_started_micros, 5000);
+    }
+
+    #[tokio::test]
+    async fn another_generation_is_refused_by_name() {
+        assert_eq!(code(ask(&call(7, Verb::Hello(Hello {}))).await), "unsupported_generation");
+    }
+
+    #[tokio::test]
+    async fn nothing_runs_before_there_is_a_workspace() {
+        let start = StartExec { exec_id: "0123456789ab".into(), ..StartExec::default() };
+        let bytes = call(pyro_wire::GENERATION, Verb::StartExec(start));
+        assert_eq!(code(ask(&bytes).await), "not_personal");
+        let start = StartExec { exec_id: "../x".into(), ..StartExec::default() };
+        let bytes = call(pyro_wire::GENERATION, Verb::StartExec(start));
+        assert_eq!(code(ask(&bytes).await), "invalid_exec_id");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_call_is_refused_and_a_cut_one_is_let_go() {
+        assert_eq!(code(ask(&[9, 0, 0, 0, 0]).await), "malformed_call");
+        assert_eq!(code(ask(&[1, 2, 0, 0, 0, 0xff, 0xff]).await), "malformed_call");
+        assert_eq!(code(ask(&message_frame(&Call::default())).await), "unsupported_generation");
+        assert_eq!(ask(&[1, 200, 0, 0, 0]).await, None);
+        assert_eq!(ask(&[]).await, None);
+    }
+}

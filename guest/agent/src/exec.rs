@@ -507,7 +507,7 @@ impl Running {
         let stdin = ends.stdin.and_then(|fd| Descriptor::new(fd).ok()).or(terminal.clone());
         let feeding =
             stdin.map(|stdin| tokio::spawn(feed(stdin, terminal.is_some(), input)).abort_handle());
-        let far = Instant::now() + Duration::from_secs(86_400 * 365);
+        let far = Instant::now() + Duration::from_hours(24 * 365);
         let mut timeout_at = self.limits.timeout.map_or(far, |limit| self.exec.started + limit);
         let mut kill_at = far;
         let mut lingering = false;

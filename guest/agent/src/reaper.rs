@@ -76,7 +76,10 @@ impl Children {
     /// Reaps ended children that nobody knows.
     pub fn sweep(&self) {
         let known = self.known();
-        while known.starting == 0 {
+        if known.starting != 0 {
+            return;
+        }
+        loop {
             let Some(pid) = sys::peek_child() else { return };
             if known.pids.contains(&pid) {
                 return;

@@ -18,7 +18,7 @@ const FIRST_ARGUMENT: u32 = 16;
 const X86_64: u32 = 0xc000_003e;
 const I386: u32 = 0x4000_0003;
 const SOCKET_X86_64: u32 = 41;
-const SOCKET_X32: u32 = 41 | 0x4000_0000;
+const SOCKET_X32: u32 = 0x4000_0029;
 const SOCKET_I386: u32 = 359;
 
 const fn step(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
