@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod lab;
 mod layers;
 mod openapi;
+mod test;
 mod tree;
 mod wire;
 
@@ -27,6 +28,7 @@ enum Task {
     Lab(lab::Arguments),
     Layers(layers::Arguments),
     Openapi(openapi::Arguments),
+    Test(test::Arguments),
     Wire(wire::Arguments),
 }
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Layers(arguments) => layers::run(&arguments),
         Task::Openapi(arguments) => openapi::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
         Task::Wire(arguments) => wire::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -30,7 +30,7 @@ const LOCK_HEAD: &str = "\
 pub struct Arguments {
     /// Change nothing; fail when something is not up to date.
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 /// Does what the arguments ask for.

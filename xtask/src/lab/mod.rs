@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use self::{cache::Cache, machine::Machine, share::Share};
+use crate::tree;
 
 mod cache;
 mod cpio;
@@ -106,9 +107,7 @@ fn environment_variable(text: &str) -> Result<(String, String)> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let caches = arguments.cache_home()?;
     let cache = Cache::open(&caches.join("pyro-dev"))?;
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask stands in a directory of the checkout")?;
+    let tree = &tree::root();
 
     if arguments.firecracker {
         let directory = firecracker::cached(&cache, tree, false)?;
@@ -158,7 +157,7 @@ impl Arguments {
     fn all_shares(&self, tree: &Path, caches: &Path, image: &Path) -> Result<Vec<Share>> {
         let target = match &self.target_directory {
             Some(target) => target.clone(),
-            None => target_directory()?,
+            None => tree::target_directory()?,
         };
         let scratch = self.scratch.clone().unwrap_or_else(|| target.join("lab-scratch"));
         let pyro_cache = self.pyro_cache_dir.clone().unwrap_or_else(|| caches.join("pyro"));
@@ -193,11 +192,4 @@ impl Arguments {
         let preset = preset.map(|(name, value)| (name.to_owned(), value.to_owned()));
         preset.into_iter().chain(self.environment.iter().cloned()).collect()
     }
-}
-
-/// Cargo's target directory: this program stands in a profile's directory of it.
-fn target_directory() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("find this program")?;
-    let target = program.ancestors().nth(2);
-    Ok(target.context("this program does not stand in a target directory")?.to_owned())
 }

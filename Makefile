@@ -1,0 +1,44 @@
+# What people expect to type. Each target is a line or two; what they do stands in scripts/ and in
+# `cargo xtask`.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check smoke smoke-firecracker bench fmt clean
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PYRO := $(TARGET)/release/pyro
+CACHE := $(or $(PYRO_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pyro)
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building and running need, from the distribution's packages
+	@scripts/setup.sh
+
+demo: setup release ## build pyro and show it: a command in a VM, a workspace that remembers
+	@$(PYRO) demo
+
+check: ## install what tests need, and run every check and test there is
+	@scripts/setup.sh test
+	@cargo xtask test
+
+smoke: setup release ## the life of one workspace on QEMU, in a script anyone can read
+	@scripts/smoke.sh $(PYRO) qemu
+
+smoke-firecracker: release ## the same on Firecracker, in the lab's VM
+	@scripts/setup.sh test
+	@$(PYRO) env build debian:12
+	@cargo xtask lab -- scripts/smoke.sh /target/release/pyro firecracker
+
+bench: setup release ## measure pyro and the floor under it, on QEMU (docs say how elsewhere)
+	@$(PYRO) env build debian:12
+	@cargo run --quiet --release --package pyro-bench -- --pyro $(PYRO) --cache $(CACHE)
+
+fmt: ## format the sources
+	@cargo fmt --all
+
+clean: ## remove what was built; images and workspaces stay
+	@cargo clean
+
+.PHONY: release
+release:
+	@cargo build --release --locked --package pyro
