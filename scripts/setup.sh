@@ -1,14 +1,15 @@
 #!/bin/bash
-# Installs what building, running and (with `test`) testing pyro needs and this machine lacks: from
-# the distribution's packages as root or by sudo, and two cargo tools with cargo. Says what it
-# installs; says nothing when all is there.
+# Installs what building, running and (with `test` or `fuzz`) testing pyro needs and this machine
+# lacks: from the distribution's packages as root or by sudo, and tools of cargo's with cargo. Says
+# what it installs; says nothing when all is there.
 #
-#   scripts/setup.sh [test]
+#   scripts/setup.sh [test|fuzz]
 set -euo pipefail
 
 # Versions of the cargo tools, and where they are kept when they are not in PATH already.
 nextest=0.9.143
 deny=0.20.2
+fuzz=0.13.2
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/pyro-dev/tools
 
 # A program that shows that it is there, and the package that brings it.
@@ -32,6 +33,7 @@ programs_for_tests='
 /usr/lib/qemu/virtiofsd  qemu-system-common
 python3                  python3
 pip                      python3-pip
+curl                     curl
 cpio                     cpio
 '
 
@@ -86,4 +88,7 @@ tool() {
 if [ "${1-}" = test ]; then
     tool cargo-nextest "$nextest"
     tool cargo-deny "$deny"
+fi
+if [ "${1-}" = fuzz ]; then
+    tool cargo-fuzz "$fuzz"
 fi

@@ -93,14 +93,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What a source file may lift a lint for, and where (see [`is_front`], [`is_main`], [`is_sys`]).
-const LIFTS: &[(&str, &str, fn(&Path) -> bool)] = &[
-    ("clippy::print_stdout", "only front/, xtask/ and the mains print", |path| {
-        is_front(path) || is_main(path)
-    }),
-    ("clippy::print_stderr", "only front/, xtask/ and the mains print", |path| {
-        is_front(path) || is_main(path)
-    }),
+/// A lint, the rule it stands for, and which files may lift it.
+type Lift = (&'static str, &'static str, fn(&Path) -> bool);
+
+const LIFTS: [Lift; 3] = [
+    (
+        "clippy::print_stdout",
+        "only front/, the developer's programs and the mains print",
+        may_print,
+    ),
+    (
+        "clippy::print_stderr",
+        "only front/, the developer's programs and the mains print",
+        may_print,
+    ),
     ("unsafe_code", "unsafe code stands only in a crate's src/sys/", is_sys),
 ];
 
@@ -229,7 +235,7 @@ fn lifts(path: &Path, text: &str) -> Vec<String> {
         if !(line.starts_with("#[") || line.starts_with("#![")) {
             continue;
         }
-        for (lint, rule, may) in LIFTS {
+        for (lint, rule, may) in &LIFTS {
             let lifted = ["allow(", "expect(", "warn("].iter().any(|verb| line.contains(verb));
             if lifted && names(line, lint) && !may(path) {
                 findings.push(format!("{}:{}: {rule}", path.display(), number + 1));
@@ -245,18 +251,16 @@ fn names(attribute: &str, lint: &str) -> bool {
     attribute.split(|character| !is_word(character)).any(|word| word == lint)
 }
 
-/// The command line and the developer's programs.
-fn is_front(path: &Path) -> bool {
-    ["front", "xtask", "bench", "tests"].iter().any(|layer| path.starts_with(layer))
-}
-
-/// Programs' own files: `main.rs`, `src/bin/`, build scripts, examples, fixtures, tests.
-fn is_main(path: &Path) -> bool {
+/// The command line, the developer's programs, and the mains: `main.rs`, `src/bin/`, build scripts,
+/// examples and tests.
+fn may_print(path: &Path) -> bool {
+    let layers = ["front", "xtask", "bench", "tests"];
     let directories = ["bin", "examples", "tests"];
     let stands_in = path.components().any(|part| {
         part.as_os_str().to_str().is_some_and(|directory| directories.contains(&directory))
     });
-    stands_in || path.ends_with("main.rs") || path.ends_with("build.rs")
+    let is_main = stands_in || path.ends_with("main.rs") || path.ends_with("build.rs");
+    is_main || layers.iter().any(|layer| path.starts_with(layer))
 }
 
 fn is_sys(path: &Path) -> bool {
@@ -317,17 +321,18 @@ mod tests {
         assert_eq!(findings[1], "pyro-mystery has no row in the table");
     }
 
+    fn descend(table: &BTreeMap<&str, &[&str]>, name: &str, left: usize) {
+        assert!(left > 0, "a circle through {name}");
+        for next in table[name] {
+            descend(table, next, left - 1);
+        }
+    }
+
     #[test]
     fn the_table_has_no_circle() {
         let table: BTreeMap<_, _> = ARROWS.iter().copied().collect();
-        fn depth(table: &BTreeMap<&str, &[&str]>, name: &str, left: usize) {
-            assert!(left > 0, "a circle through {name}");
-            for next in table[name] {
-                depth(table, next, left - 1);
-            }
-        }
         for (name, _) in ARROWS {
-            depth(&table, name, ARROWS.len());
+            descend(&table, name, ARROWS.len());
         }
     }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod fuzz;
 mod lab;
 mod layers;
 mod openapi;
@@ -25,6 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Fuzz(fuzz::Arguments),
     Lab(lab::Arguments),
     Layers(layers::Arguments),
     Openapi(openapi::Arguments),
@@ -34,6 +36,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Layers(arguments) => layers::run(&arguments),
         Task::Openapi(arguments) => openapi::run(&arguments),

@@ -42,8 +42,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let recorded = fs::read_to_string(root.join(LOCK)).unwrap_or_default();
     let said = describe(&descriptors)?;
     grows(&recorded, &said)?;
-    let lines: String = said.iter().map(|line| format!("{line}\n")).collect();
-    let mut files = vec![(LOCK.to_owned(), format!("{LOCK_HEAD}{lines}"))];
+    let lines: Vec<_> = said.iter().map(String::as_str).collect();
+    let mut files = vec![(LOCK.to_owned(), format!("{LOCK_HEAD}{}\n", lines.join("\n")))];
     files.extend(generate(descriptors)?);
 
     let stale: Vec<_> = files
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn recorded(text: &str) -> String {
-        schema(text).into_iter().map(|line| line + "\n").collect()
+        schema(text).into_iter().collect::<Vec<_>>().join("\n")
     }
 
     #[test]
