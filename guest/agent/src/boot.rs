@@ -28,13 +28,23 @@ pub fn universal() {
         console::note(&format!("oom_score_adj: {error}"));
     }
     load_modules(Path::new("/modules"));
-    let memory = {
-        let info = rustix::system::sysinfo();
-        info.totalram * u64::from(info.mem_unit)
-    };
+    // What the kernel itself took is nobody's to give.
+    let memory = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| available_bytes(&text))
+        .unwrap_or_else(|| {
+            let info = rustix::system::sysinfo();
+            info.freeram * u64::from(info.mem_unit)
+        });
     if let Err(error) = cgroup::make_tree(memory) {
         console::note(&format!("cgroups: {error:?}"));
     }
+}
+
+/// `MemAvailable` of proc_meminfo(5).
+fn available_bytes(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Loads `NN-name.ko` in the order of their names. One that is there already is fine.
@@ -53,5 +63,17 @@ fn load_modules(directory: &Path) {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        let text = "MemTotal:  481924 kB\nMemAvailable:     416 kB\nBuffers: 0 kB\n";
+        assert_eq!(available_bytes(text), Some(416 * 1024));
+        assert_eq!(available_bytes("MemAvailable: x kB"), None);
     }
 }

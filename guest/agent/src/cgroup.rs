@@ -28,7 +28,7 @@ use crate::{sys, workload};
 const TOP: &str = "/sys/fs/cgroup";
 const PYRO: &str = "/sys/fs/cgroup/pyro";
 /// Memory that the workload never gets.
-const RESERVE_BYTES: u64 = 56 << 20;
+const RESERVE_BYTES: u64 = 40 << 20;
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// How deep and how many groups of the workload's own making are taken away with an exec's.
 const MAX_REMOVED: usize = 1000;
@@ -83,7 +83,8 @@ fn write(path: &str, text: &str) -> Result<(), CgroupError> {
     fs::write(path, text).at("writing", path)
 }
 
-/// Makes the groups of the table above and moves the agent into its own. Once per boot.
+/// Makes the groups of the table above and moves the agent into its own. Once per boot, with the
+/// memory that is available then.
 pub fn make_tree(memory_bytes: u64) -> Result<(), CgroupError> {
     for path in [workload::AGENT_CGROUP, PYRO, workload::INIT_CGROUP, workload::CGROUP] {
         match fs::create_dir(path) {
