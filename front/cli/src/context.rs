@@ -44,6 +44,12 @@ impl Context {
 
     /// Resolves `@`: everything else is looked up by the node.
     pub(crate) fn workspace(&self, given: &str) -> Result<String, CommandError> {
+        if given.is_empty() {
+            // A variable that was not set, most likely; it would not even make a path.
+            return Err(Problem::not_found("workspace_not_found", "there is no workspace \"\"")
+                .hint("`pyro ls` lists the workspaces there are")
+                .into());
+        }
         if given != "@" {
             return Ok(given.to_owned());
         }
