@@ -131,10 +131,11 @@ impl Home {
         self.workspace_with(&[environment])
     }
 
-    /// A workspace that runs, created with these words besides.
+    /// A workspace that runs, created with these words; of 256 MiB unless they say otherwise.
     #[track_caller]
     pub fn workspace_with(&self, words: &[&str]) -> Workspace<'_> {
-        let all = ["create", "--id-only", "-m", "256"].iter().chain(words);
+        let size: &[&str] = if words.contains(&"-m") { &[] } else { &["-m", "256"] };
+        let all = ["create", "--id-only"].iter().chain(size).chain(words);
         let id = self.pyro(all).ok().text();
         self.existing(&id)
     }
@@ -174,11 +175,16 @@ impl Home {
 
     /// Every process that serves, or tries to serve, as this home's node.
     pub fn nodes(&self) -> Vec<Process> {
-        let serves = |process: &Process| {
+        self.running("serve")
+    }
+
+    /// Every process of this home that is the program under test, called with this word first.
+    fn running(&self, word: &str) -> Vec<Process> {
+        let runs = |process: &Process| {
             fs::read(format!("/proc/{}/cmdline", process.pid))
-                .is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(b"serve"))
+                .is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(word.as_bytes()))
         };
-        Process::of_home(&self.state).into_iter().filter(serves).collect()
+        Process::of_home(&self.state).into_iter().filter(runs).collect()
     }
 
     /// `kill -9` of the node, which must run; returns when it is gone.
@@ -212,7 +218,9 @@ impl Home {
 
     /// Every keeper and VMM of this home.
     pub fn vm_processes(&self) -> Vec<Process> {
-        Process::in_directory(&self.state.join("workspaces"))
+        let mut processes = Process::in_directory(&self.state.join("workspaces"));
+        processes.extend(self.running("keep"));
+        processes
     }
 
     /// The names of the workspaces' directories.

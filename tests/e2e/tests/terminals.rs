@@ -28,7 +28,9 @@ fn keys_reach_a_shell_and_control_c_interrupts_what_runs_in_it() {
     terminal.wait_for("# ");
     terminal.keys("echo in-$((40 + 2))\r");
     terminal.wait_for("in-42");
-    terminal.keys("sleep 100000\r");
+    // What is typed is shown too, so the words must differ.
+    terminal.keys("sh -c 'echo slee''ping; exec sleep 100000'\r");
+    terminal.wait_for("sleeping");
     terminal.keys("\x03");
     terminal.keys("echo out-$((50 + 5))\r");
     terminal.wait_for("out-55");
