@@ -49,7 +49,7 @@ fn cut<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Frame> {
 }
 
 /// What can be read as a message can be written, and reads the same again.
-fn read<M: Message + Default + PartialEq>(frame: &Frame) {
+fn read<M: Message + Default + PartialEq + std::fmt::Debug>(frame: &Frame) {
     let Ok(message) = frame.message::<M>() else { return };
     let mut decoder = Decoder::default();
     decoder.buffer().extend_from_slice(&message_frame(&message));
