@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Cache, Digest, Error, Result, cache::remove_tree};
+use crate::{Cache, Digest, Error, Result, cache::remove_tree, environment::ROOT};
 
 /// What must stay whatever else is true: the digests workspaces hold.
 #[derive(Clone, Default, Debug)]
@@ -31,6 +31,7 @@ pub struct Pruned {
 impl Cache {
     /// Removes images that no name means and no workspace holds, kernels other than the current
     /// one that no workspace holds, and every initramfs (each is made again when it is needed).
+    /// An image with a second link is held by a workspace, maybe of another state directory.
     ///
     /// The caller must not start a machine at the same time.
     pub fn prune(&self, in_use: &InUse) -> Result<Pruned> {
@@ -61,7 +62,7 @@ impl Cache {
             let digest = path.file_name().and_then(|name| name.to_str());
             let digest = digest.and_then(|name| name.parse::<Digest>().ok());
             // What is not ours is left alone.
-            if digest.is_none_or(|digest| digests.contains(&digest)) {
+            if digest.is_none_or(|digest| digests.contains(&digest)) || is_linked(&path) {
                 continue;
             }
             let building = self.start_building()?;
@@ -75,6 +76,12 @@ impl Cache {
         removed.sort();
         Ok(removed)
     }
+}
+
+/// Whether a workspace, of whatever state directory, holds the image by a link of its own.
+fn is_linked(directory: &Path) -> bool {
+    let root = fs::symlink_metadata(directory.join(ROOT));
+    root.is_ok_and(|root| std::os::unix::fs::MetadataExt::nlink(&root) > 1)
 }
 
 /// The bytes a directory's files take on disk.
@@ -126,7 +133,12 @@ mod tests {
         assert_eq!(cache.environment(&name).unwrap().unwrap().digest, digests[2]);
         assert_eq!(cache.prune(&in_use).unwrap(), Pruned::default());
         cache.remove(&name).unwrap();
-        assert_eq!(cache.prune(&InUse::default()).unwrap().environments.len(), 2);
+        let linked = home.path().join("link");
+        fs::hard_link(cache.environment_root(&digests[2]).unwrap(), &linked).unwrap();
+        let pruned = cache.prune(&InUse::default()).unwrap();
+        assert_eq!(pruned.environments, [cache.place("environments", &digests[0])]);
+        fs::remove_file(linked).unwrap();
+        assert_eq!(cache.prune(&InUse::default()).unwrap().environments.len(), 1);
         assert!(home.path().join("environments/not-a-digest").exists());
     }
 }

@@ -4,6 +4,8 @@
 //! pyro.db                      metadata
 //! workspaces/<id>/disk.ext4    the workspace disk
 //! workspaces/<id>/agent.ext4   the agent disk
+//! workspaces/<id>/root.squashfs a link to the root image, where the file systems allow it: it
+//!                              keeps the image from being pruned by any node that shares the cache
 //! workspaces/<id>/vm/          the keeper's directory (made anew for each start)
 //! workspaces/<id>/execs/       copies of finished execs' output
 //! ```
@@ -41,6 +43,10 @@ impl Layout {
 
     pub(crate) fn agent_disk(&self, id: WorkspaceId) -> PathBuf {
         self.workspace(id).join("agent.ext4")
+    }
+
+    pub(crate) fn root_link(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("root.squashfs")
     }
 
     pub(crate) fn vm(&self, id: WorkspaceId) -> PathBuf {

@@ -7,7 +7,7 @@ use pyro_directory::Directory;
 use pyro_image::{Cache, Digest, InstalledEnvironment};
 use pyro_store::WorkspaceRecord;
 use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, choose, kvm};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 
 use crate::{error::WorkspaceError, layout::Layout, registry::Settings, vm::Vm};
 
@@ -34,13 +34,22 @@ pub(crate) struct Platform {
     /// The measured verdict on KVM; the programs are looked for each time, so that one that was
     /// installed meanwhile is found.
     kvm: OnceCell<kvm::KvmReport>,
+    /// Shared by whoever picks or reads images, held alone by whoever removes some.
+    pub(crate) images_held: RwLock<()>,
 }
 
 impl Platform {
     pub(crate) fn open(settings: Settings) -> Result<Self, WorkspaceError> {
         let images = Arc::new(Cache::open(&settings.cache).map_err(Problem::from)?);
         let programs = HostPrograms::new(None, settings.search_path.iter().cloned());
-        Ok(Self { images, settings, programs, clock: OnceCell::new(), kvm: OnceCell::new() })
+        Ok(Self {
+            images,
+            settings,
+            programs,
+            clock: OnceCell::new(),
+            kvm: OnceCell::new(),
+            images_held: RwLock::new(()),
+        })
     }
 
     pub(crate) fn images(&self) -> &Arc<Cache> {
@@ -95,10 +104,21 @@ impl Platform {
         let (disk, agent) = (layout.disk(record.id), layout.agent_disk(record.id));
         let execs = layout.execs(record.id);
         let size = record.disk;
+        let root = self.images.environment_root(&root_digest(record)?);
+        let link = layout.root_link(record.id);
+        let missing = missing_image(record);
         blocking(move || {
             Directory::create(directory.clone())
                 .and_then(|_| Directory::create(execs))
                 .map_err(|error| Problem::from_error("state_unwritable", &error))?;
+            match root.map(|root| std::fs::hard_link(root, link)) {
+                None => return Err(missing),
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(missing);
+                }
+                Some(Err(error)) => tracing::debug!(%error, "the image cannot be linked"),
+                Some(Ok(())) => {}
+            }
             pyro_image::disk::create_workspace(&disk, size)?;
             pyro_image::disk::create_agent(&agent)?;
             Ok(())
@@ -112,28 +132,22 @@ impl Platform {
         layout: &Layout,
         record: &WorkspaceRecord,
     ) -> Result<Vm, WorkspaceError> {
+        let _held = self.images_held.read().await;
         let name: BackendName = record.backend.parse().map_err(Problem::from)?;
         let chosen = choose(Some(name), &self.findings().await)?;
         let clock = self.host_clock().await?;
         let images = self.images.clone();
         let agent = self.settings.agent;
-        let digest: Digest =
-            record.environment_digest.parse().map_err(|error: pyro_image::InvalidDigest| {
-                Problem::from_error("environment_missing", &error)
-            })?;
-        let environment = record.environment.clone();
+        let digest = root_digest(record)?;
+        let link = layout.root_link(record.id);
+        let missing = missing_image(record);
         let (disk, agent_disk) = (layout.disk(record.id), layout.agent_disk(record.id));
         let (vcpus, memory) = (record.vcpus, record.memory);
         let place = layout.vm(record.id);
         let directory = blocking(move || {
             let kernel = images.kernel()?.ok_or(pyro_image::Error::NoKernel)?;
-            let root = images.environment_root(&digest).ok_or_else(|| {
-                Problem::failed(
-                    "environment_missing",
-                    format!("the image of {environment} that this workspace stands on is gone"),
-                )
-                .hint("only a build of the same image brings it back; delete the workspace if not")
-            })?;
+            let linked = || Some(link).filter(|link| link.exists());
+            let root = images.environment_root(&digest).or_else(linked).ok_or(missing)?;
             let machine = Machine {
                 vcpus,
                 memory,
@@ -174,6 +188,24 @@ impl Platform {
             .await?;
         Ok(*measured)
     }
+}
+
+fn root_digest(record: &WorkspaceRecord) -> Result<Digest, WorkspaceError> {
+    let parsed = record.environment_digest.parse();
+    Ok(parsed.map_err(|error: pyro_image::InvalidDigest| {
+        Problem::from_error("environment_missing", &error)
+    })?)
+}
+
+fn missing_image(record: &WorkspaceRecord) -> Problem {
+    Problem::failed(
+        "environment_missing",
+        format!(
+            "the image of {} that workspace {} stands on is gone",
+            record.environment, record.id
+        ),
+    )
+    .hint(format!("pyro env build {}, and a new workspace", record.environment))
 }
 
 /// An empty keeper's directory; what an ended VM left there goes.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pyro_core::{WorkspaceId, WorkspaceName};
+use pyro_core::{Problem, WorkspaceId, WorkspaceName};
 use pyro_store::{Phase, Store, WorkspaceKind, WorkspaceRecord};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -133,6 +133,7 @@ impl Workspaces {
     /// Makes a workspace and starts it; returns once its guest is ready.
     pub async fn create(&self, creation: Creation) -> Result<Handle, WorkspaceError> {
         let context = &self.context;
+        let held = context.platform.images_held.read().await;
         let environment = context.platform.environment(&creation.environment)?;
         let chosen = context.platform.choose(creation.backend.as_deref()).await?;
         let now = now_millis();
@@ -166,6 +167,8 @@ impl Workspaces {
         let id = record.id;
         let handle = Handle::own(context.clone(), record, tell, true);
         context.handles().insert(id, handle.clone());
+        // From here on the record holds its image.
+        drop(held);
         match told.await {
             Ok(Ok(())) => Ok(handle),
             Ok(Err(error)) => {
@@ -215,10 +218,21 @@ impl Workspaces {
         self.context.platform.images().clone()
     }
 
-    /// Digests of root images that a workspace stands on.
-    pub fn environments_in_use(&self) -> HashSet<String> {
-        let handles = self.context.handles();
-        handles.values().map(|handle| handle.snapshot().record.environment_digest.clone()).collect()
+    /// Removes images that no name means and no workspace stands on; no machine starts meanwhile.
+    pub async fn prune_images(&self) -> Result<pyro_image::Pruned, WorkspaceError> {
+        let context = self.context.clone();
+        let _held = context.platform.images_held.write().await;
+        let environments = {
+            let handles = context.handles();
+            let digest = |handle: &Handle| handle.snapshot().record.environment_digest.parse().ok();
+            handles.values().filter_map(digest).collect()
+        };
+        let in_use = pyro_image::InUse { environments, ..pyro_image::InUse::default() };
+        let images = self.images();
+        let pruned = tokio::task::spawn_blocking(move || images.prune(&in_use))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        Ok(pruned.map_err(Problem::from)?)
     }
 
     /// Where tasks go that must be done with before the node ends.

@@ -14,7 +14,7 @@ use pyro_api::{
     BuildEvent, Environment, EnvironmentCatalog, ImportedEnvironment, PrunedEnvironments,
 };
 use pyro_core::{EnvironmentName, Problem};
-use pyro_image::{Cache, EnvironmentSource, EnvironmentSummary, InUse, Job, Progress};
+use pyro_image::{Cache, EnvironmentSource, EnvironmentSummary, Job, Progress};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -94,20 +94,7 @@ pub(crate) async fn prune(State(node): State<Node>) -> Answer<PrunedEnvironments
 }
 
 async fn prune_unused(node: &Node) -> Answer<PrunedEnvironments> {
-    let pruned = node
-        .blocking(|node| {
-            let in_use = InUse {
-                environments: node
-                    .workspaces()
-                    .environments_in_use()
-                    .iter()
-                    .filter_map(|digest| digest.parse().ok())
-                    .collect(),
-                ..InUse::default()
-            };
-            node.workspaces().images().prune(&in_use)
-        })
-        .await?;
+    let pruned = node.workspaces().prune_images().await?;
     let deleted: Vec<_> = pruned
         .environments
         .iter()
