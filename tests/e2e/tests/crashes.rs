@@ -1,6 +1,8 @@
 //! The node, the keeper, the VM and the guest die at bad moments: nothing is lost that was there,
 //! nothing is left behind, and the next call works.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 
 use pyro_e2e::{Home, Workspace, wait_until, wait_until_some};
@@ -237,6 +239,21 @@ fn an_exec_cut_off_once_started_goes_on() {
     still_has_its_file(&workspace);
 }
 
+#[test]
+fn an_exec_with_a_client_cut_off_once_started_can_be_attached() {
+    let home = Home::new();
+    let workspace = with_synced_file(&home);
+    let words = ["exec", workspace.id(), "--", "sh", "-c", "echo said; exec sleep 100000"];
+    home.crash_at("exec:started", words).expect_code(125);
+    let list = workspace.call("ps", ["--json"]).ok().json();
+    let cut = list["execs"].as_array().unwrap().iter().find(|exec| exec["sequence"] == 2).unwrap();
+    let exec = cut["exec_id"].as_str().unwrap();
+    let attached = workspace.call("attach", [exec]).start();
+    attached.wait_for("said");
+    workspace.call("kill", [exec]).ok();
+    attached.end().expect_code(128 + 15);
+}
+
 fn an_adoption_is_cut_off(step: &str) {
     let home = Home::new();
     let workspace = with_synced_file(&home);
@@ -323,11 +340,8 @@ fn everything_killed_at_once_is_brought_in_order() {
 fn a_guest_whose_kernel_crashes_is_reported_so() {
     let home = Home::new();
     let workspace = with_synced_file(&home);
-    // What a workload may not do (the guest's own fences hold) is no crash.
-    let seen = workspace.sh("echo c > /proc/sysrq-trigger").seen();
-    if seen.exit_code() == Some(125) {
-        is_stopped_because(&workspace, &home, &["guest_crashed"]);
-    }
+    workspace.sh("echo c > /proc/sysrq-trigger").code(125);
+    is_stopped_because(&workspace, &home, &["guest_crashed"]);
     still_has_its_file(&workspace);
 }
 

@@ -1,5 +1,7 @@
 //! Environments: importing one, running in it, and never losing one that is in use.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use pyro_e2e::Home;
