@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod docs;
 mod fuzz;
 mod lab;
 mod layers;
@@ -26,6 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Docs(docs::Arguments),
     Fuzz(fuzz::Arguments),
     Lab(lab::Arguments),
     Layers(layers::Arguments),
@@ -36,6 +38,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Docs(arguments) => docs::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Layers(arguments) => layers::run(&arguments),
