@@ -86,6 +86,16 @@ impl Home {
         scratch
     }
 
+    /// The release of the guests' kernel, as its image says.
+    pub fn guest_kernel() -> String {
+        let cache = shared_cache();
+        let read =
+            |path: PathBuf| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+        let current = read(cache.join("kernel.json"));
+        let directory = cache.join("kernels").join(current["digest"].as_str().unwrap());
+        read(directory.join("manifest.json"))["release"].as_str().unwrap().to_owned()
+    }
+
     /// The program under test, set up for this home.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
