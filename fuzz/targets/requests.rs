@@ -18,10 +18,10 @@ fuzz_target!(|input: &[u8]| {
     body::<RunRequest>(input);
     body::<SignalRequest>(input);
     let Ok(text) = std::str::from_utf8(input) else { return };
-    word::<WorkspaceId>(text);
-    word::<ExecId>(text);
+    file_name::<WorkspaceId>(text);
+    file_name::<ExecId>(text);
     word::<WorkspaceName>(text);
-    word::<EnvironmentName>(text);
+    file_name::<EnvironmentName>(text);
     word::<LabelKey>(text);
     word::<LabelValue>(text);
 });
@@ -34,9 +34,15 @@ fn body<T: Serialize + DeserializeOwned>(input: &[u8]) {
     assert_eq!(serde_json::to_vec(&again).expect("bodies are plain data"), written);
 }
 
-/// What is accepted is taken as it was given, and can never lead out of a directory.
-fn word<T: FromStr + Display>(text: &str) {
-    let Ok(word) = text.parse::<T>() else { return };
+/// What is accepted is taken as it was given, and is one line.
+fn word<T: FromStr + Display>(text: &str) -> bool {
+    let Ok(word) = text.parse::<T>() else { return false };
     assert_eq!(word.to_string(), text);
-    assert!(!text.is_empty() && text != "." && text != ".." && !text.contains('\n'));
+    assert!(!text.is_empty() && !text.chars().any(char::is_control));
+    true
+}
+
+/// What may become a file's name can never lead out of a directory.
+fn file_name<T: FromStr + Display>(text: &str) {
+    assert!(!word::<T>(text) || !(text.starts_with('.') || text.contains('/')));
 }
