@@ -119,7 +119,7 @@ fn codes(source: &str) -> BTreeSet<String> {
         });
         let of_kind = before.strip_suffix(',').is_some_and(|path| {
             let name = path.rsplit("::").next().unwrap_or_default();
-            path.ends_with(&format!("Kind::{name}"))
+            name.chars().all(char::is_alphanumeric) && path.ends_with(&format!("Kind::{name}"))
         });
         if made || of_kind {
             add(text);
