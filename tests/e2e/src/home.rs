@@ -46,10 +46,14 @@ impl Home {
         let root = setting("PYRO_E2E_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
         let root = root.join("pyro-e2e");
         fs::create_dir_all(&root).unwrap();
+        // Whoever sweeps must not find a home that is not locked yet.
+        let sweeping = File::create(root.join("sweep.lock")).unwrap();
+        flock(&sweeping, FlockOperation::LockExclusive).unwrap();
         sweep(&root);
         let directory = TempDir::with_prefix_in("home-", &root).unwrap();
         let owned = File::create(directory.path().join(OWNER)).unwrap();
         flock(&owned, FlockOperation::NonBlockingLockExclusive).unwrap();
+        drop(sweeping);
         let state = directory.path().join(name);
         Self { program, environment: Vec::new(), state, directory, _owned: owned }
     }
