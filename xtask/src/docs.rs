@@ -24,7 +24,7 @@ const ASIDE: [&str; 4] = ["tests", "examples", "fixture", "bin"];
 const TOUR: &str = "## A tour";
 
 /// Check that documents and sources agree.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Arguments {
     /// Also run the README's tour with this pyro, on QEMU, in a state directory of its own.
     #[arg(long, value_name = "PYRO")]

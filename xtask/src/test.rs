@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{layers, tree, wire};
+use crate::{docs, layers, tree, wire};
 
 /// The environments that the stories use.
 const ENVIRONMENTS: [&str; 2] = ["debian:12", "debian:12-base"];
@@ -65,6 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         });
         report.section("layers", || layers::run(&layers::Arguments {}).map(|_| None));
         report.section("wire", || wire::run(&wire::Arguments { check: true }).map(|_| None));
+        report.section("documents", || docs::run(&docs::Arguments::default()).map(|_| None));
         report.section("licences, bans, sources", || {
             let mut deny = tree::tool("cargo-deny")?;
             complete(deny.args(["--workspace", "--locked", "check", "licenses", "bans", "sources"]))
