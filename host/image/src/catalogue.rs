@@ -6,7 +6,7 @@ use crate::{Digest, squashfs};
 pub const CATALOGUE_VERSION: &str = "4.0.0";
 
 /// Changes whenever the same recipe gives another image.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How a built-in environment is made from Debian packages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -213,6 +213,7 @@ impl Error {
             Self::ReservedName { .. } => {
                 Some("choose another name, or `pyro env build` for the built-in one".to_owned())
             }
+            Self::Cache { .. } => Some("PYRO_CACHE_DIR names another image cache".to_owned()),
             Self::NotARoot { hint, .. } => Some((*hint).to_owned()),
             Self::Record { path, .. } => Some(format!(
                 "remove {} and build again: images hold nothing that cannot be built again",

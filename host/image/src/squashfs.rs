@@ -72,7 +72,8 @@ pub(crate) fn empty(job: &Job, image: &Path) -> Result<()> {
 fn configure(command: &mut Command, image: &Path, times: Times) {
     let epoch = EPOCH.to_string();
     command.arg("-").arg(image).args(["-tar", "-noappend", "-quiet", "-no-progress"]);
-    command.args(COMPRESSION);
+    // File handles, which an overlay needs to keep hard links and inode numbers (index=on).
+    command.arg("-exports").args(COMPRESSION);
     match times {
         Times::Clamped => command.env("SOURCE_DATE_EPOCH", &epoch),
         Times::Kept => command.args(["-mkfs-time", &epoch]),

@@ -1,4 +1,4 @@
-//! The real firecracker and jailer, as `runtime_sources/linux-x86_64/firecracker.lock.toml` names
+//! The real firecracker and jailer, as `runtime_sources/linux-x86_64/inputs.lock.toml` names
 //! them: from the first source that gives files with the right digests.
 
 use std::{
@@ -17,7 +17,13 @@ use super::{
     process,
 };
 
-const LOCK: &str = "runtime_sources/linux-x86_64/firecracker.lock.toml";
+const LOCK: &str = "runtime_sources/linux-x86_64/inputs.lock.toml";
+
+/// The lock file also names what others need.
+#[derive(Deserialize)]
+struct LockFile {
+    firecracker: Lock,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +71,9 @@ enum Source {
 pub fn cached(cache: &Cache, tree: &Path, rebuild: bool) -> Result<PathBuf> {
     let path = tree.join(LOCK);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let lock: Lock = toml::from_str(&text).with_context(|| format!("read {}", path.display()))?;
+    let file: LockFile =
+        toml::from_str(&text).with_context(|| format!("read {}", path.display()))?;
+    let lock = file.firecracker;
     let digests = [lock.sha256.firecracker.as_bytes(), lock.sha256.jailer.as_bytes()];
     cache.entry(&format!("firecracker-{}", lock.version), &digests, rebuild, |directory| {
         let mut failures = String::new();
@@ -156,7 +164,7 @@ mod tests {
     fn the_lock_file_names_the_official_release_first() {
         let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let text = fs::read_to_string(tree.join(LOCK)).unwrap();
-        let lock: Lock = toml::from_str(&text).unwrap();
+        let lock = toml::from_str::<LockFile>(&text).unwrap().firecracker;
         assert!(lock.source[0].name().contains("github.com/firecracker-microvm/firecracker"));
         assert!(lock.source[0].name().contains(&format!("v{}", lock.version)));
         assert!(lock.sha256.named().iter().all(|(_, digest)| digest.len() == 64));
