@@ -138,8 +138,9 @@ impl Cache {
             }
             let lock = format!("{maker}.lock");
             let free = self.building.try_lock(&lock).map_err(|source| self.unusable(source))?;
-            if free.is_some() {
-                remove_tree(&directory.join(maker))?;
+            // What cannot be removed now is only room on the disk, and no reason to do nothing at
+            // all; its lock stays, so that the next opening tries again.
+            if free.is_some() && remove_tree(&directory.join(maker)).is_ok() {
                 self.building.remove(&lock).map_err(|source| self.unusable(source))?;
             }
         }
