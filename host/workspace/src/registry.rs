@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -82,6 +84,9 @@ impl Workspaces {
         let layout = Layout::new(&settings.state);
         std::fs::create_dir_all(layout.workspaces())
             .map_err(WorkspaceError::file(layout.workspaces()))?;
+        // What is in it is for its owner alone, whoever made the directory.
+        std::fs::set_permissions(&settings.state, Permissions::from_mode(0o700))
+            .map_err(WorkspaceError::file(&settings.state))?;
         let store = Store::open(&layout.database())?;
         let records = store.workspaces()?;
         let context = Arc::new(Context {

@@ -85,7 +85,7 @@ pub(crate) struct VmArguments {
     /// Size of its disk, in MiB or as 20g; takes no room until it is used [default: 20480]
     #[arg(long, value_name = "SIZE", value_parser = values::mebibytes)]
     pub(crate) disk_mib: Option<u32>,
-    /// Idle time after which it expires, as in 600, 30m [default: none]
+    /// Idle time after which it expires, as in 600, 30m [default: none; of a run: 600]
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) ttl_seconds: Option<Duration>,
     /// What runs it: firecracker or qemu [default: what works here]
