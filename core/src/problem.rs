@@ -126,17 +126,25 @@ impl From<crate::InvalidId> for Problem {
 
 impl From<crate::InvalidName> for Problem {
     fn from(error: crate::InvalidName) -> Self {
-        let code = match error.what {
-            "environment name" => "invalid_environment_name",
-            "workspace name" => "invalid_workspace_name",
-            _ => "invalid_label",
+        let (code, hint) = match error.what {
+            "environment name" => {
+                ("invalid_environment_name", "`pyro env list` lists the environments there are")
+            }
+            "workspace name" => ("invalid_workspace_name", "for example: --name web-2"),
+            _ => ("invalid_label", "for example: --label team=web"),
         };
-        Self::invalid(code, error.to_string())
+        Self::invalid(code, error.to_string()).hint(hint)
     }
 }
 
 impl From<crate::InvalidSize> for Problem {
     fn from(error: crate::InvalidSize) -> Self {
-        Self::invalid("invalid_limit", error.to_string())
+        let problem = Self::invalid("invalid_limit", error.to_string());
+        match error.what {
+            "memory size" => problem.hint("for example: --mem-mib 2048, or -m 2g"),
+            "disk size" => problem.hint("for example: --disk-mib 20480, or --disk-mib 20g"),
+            "vcpu count" => problem.hint("for example: --vcpu-count 2"),
+            _ => problem,
+        }
     }
 }

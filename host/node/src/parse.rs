@@ -52,7 +52,8 @@ pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<
                 return Err(Problem::invalid(
                     "invalid_limit",
                     "0 is not a valid ttl: give at least 1 second, or none",
-                ));
+                )
+                .hint("for example: --ttl-seconds 30m; without it there is no idle time"));
             }
             (request.ttl_seconds, on_expiry)
         }
@@ -62,7 +63,8 @@ pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<
                 return Err(Problem::invalid(
                     "invalid_limit",
                     format!("{ttl} is not a valid ttl: 60 to 3600 seconds"),
-                ));
+                )
+                .hint("for example: --ttl-seconds 600"));
             }
             (Some(ttl), OnExpiry::Delete)
         }
@@ -200,6 +202,7 @@ pub(crate) fn not_available(what: &str) -> Problem {
         "not_available",
         format!("{what}: not available in this version of pyro"),
     )
+    .hint("what there is: pyro --help")
 }
 
 #[cfg(test)]

@@ -72,7 +72,10 @@ async fn open(
         Ok(file) => Ok(Box::new(file)),
         Err(error) => {
             let message = format!("cannot read {}", arguments.archive.display());
-            Err(Problem::invalid("input_unreadable", message).cause(error).into())
+            Err(Problem::invalid("input_unreadable", message)
+                .cause(error)
+                .hint("ARCHIVE is a tar file, or - for stdin")
+                .into())
         }
     }
 }
