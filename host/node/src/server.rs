@@ -72,12 +72,24 @@ impl From<NodeError> for Problem {
                 Self::conflict("node_already_runs", error.to_string()).hint("pyro node status")
             }
             NodeError::Open(source) => source.into(),
-            NodeError::State(_) | NodeError::Listen(_) => {
-                Self::from_error("state_unusable", &error)
-                    .hint("check the state directory's permissions: PYRO_HOME, else XDG_STATE_HOME")
-            }
+            NodeError::State(_) | NodeError::Listen(_) => state_unusable(&error),
         }
     }
+}
+
+/// The state directory does not take what a node keeps there; a full disk is told as that.
+fn state_unusable(error: &NodeError) -> Problem {
+    let mut source = Some(error as &dyn std::error::Error);
+    while let Some(cause) = source {
+        let cause_io = cause.downcast_ref::<io::Error>();
+        if cause_io.is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull) {
+            return Problem::from_error("host_disk_full", error)
+                .hint("free space where the state directory is");
+        }
+        source = cause.source();
+    }
+    Problem::from_error("state_unusable", error)
+        .hint("check the state directory's permissions: PYRO_HOME, else XDG_STATE_HOME")
 }
 
 /// What every route sees.
@@ -171,11 +183,8 @@ pub async fn run(mut settings: NodeSettings) -> Result<(), NodeError> {
         }
         Err(error) => {
             let message = error.to_string();
-            let problem = match &error {
-                NodeError::AlreadyRuns => Problem::from(NodeError::AlreadyRuns),
-                _ => Problem::from_error("node_failed", &error),
-            };
-            tracing::error!(%problem, "the node does not start");
+            let causes = Problem::from_error("", &error);
+            tracing::error!(problem = %causes, "the node does not start");
             Err(ready.tell_failure(error, &message))
         }
     }
@@ -196,17 +205,16 @@ impl Ready {
 
     fn tell_failure(mut self, error: NodeError, message: &str) -> NodeError {
         let Some(mut pipe) = self.pipe.take() else { return error };
-        let code = match &error {
-            NodeError::AlreadyRuns => "node_already_runs",
-            _ => "node_failed",
-        };
         // The problem goes to the client that waits; the error, without what was told, to the log.
         let (problem, kept) = match error {
             NodeError::Open(source) => {
                 let shown = source.to_string();
                 (Problem::from(source), NodeError::Listen(io::Error::other(shown)))
             }
-            other => (Problem::from_error(code, &other), other),
+            NodeError::AlreadyRuns => {
+                (Problem::from(NodeError::AlreadyRuns), NodeError::AlreadyRuns)
+            }
+            other => (state_unusable(&other), other),
         };
         let line = serde_json::to_string(&problem).unwrap_or_else(|_| message.to_owned());
         let _ = pipe.write_all(format!("{line}\n").as_bytes());
