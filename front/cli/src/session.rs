@@ -470,7 +470,8 @@ fn ignored_signals() -> u64 {
 
 /// The exit code that tells how a command ended, with notices for a person.
 pub(crate) fn exit_code(exec: &Exec, printer: Printer) -> Result<u8, Problem> {
-    if exec.left_behind > 0 {
+    // What its timeout or its caller ended was not left behind for good.
+    if exec.left_behind > 0 && !exec.timed_out && !exec.cancelled {
         let (were, it) = match exec.left_behind {
             1 => ("1 process that it left behind was".to_owned(), "it"),
             many => (format!("{many} processes that it left behind were"), "them"),
