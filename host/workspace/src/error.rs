@@ -101,6 +101,11 @@ impl WorkspaceError {
         move |source| Self::Guest { operation, source }
     }
 
+    /// Whether the guest never answered, as opposed to answering badly or being gone.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Guest { source: LinkError::Silent(_), .. })
+    }
+
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { path: path.into(), source }
     }

@@ -25,6 +25,9 @@ use crate::{
 /// takes a second on an idle machine, and machines are not always idle.
 const BOOT: Duration = Duration::from_mins(2);
 
+/// The same for the first attempt: long enough that only a guest that hangs is given up.
+const FIRST_BOOT: Duration = Duration::from_secs(45);
+
 /// How often a guest's clock is set right.
 const CLOCK: Duration = Duration::from_mins(1);
 
@@ -237,6 +240,21 @@ struct Owner {
     publish: watch::Sender<Arc<Snapshot>>,
     exec_ends: watch::Sender<u64>,
     activity: Arc<Activity>,
+}
+
+/// Why a VM was started in vain.
+#[derive(Debug)]
+enum LaunchFailure {
+    /// Its guest never answered.
+    Silent,
+    /// Anything else.
+    Told(WorkspaceError),
+}
+
+impl From<WorkspaceError> for LaunchFailure {
+    fn from(error: WorkspaceError) -> Self {
+        Self::Told(error)
+    }
 }
 
 /// Whether the owner goes on after a request.
@@ -453,26 +471,59 @@ impl Owner {
     }
 
     /// Both phases of the boot. `operation` names the crash points.
+    ///
+    /// An emulated guest's kernel hangs in its first second about once in some hundred boots. Nothing
+    /// is mounted by then, so a guest that stays silent is started a second time, which is logged.
     async fn launch(&mut self, operation: &str) -> Result<(), WorkspaceError> {
+        match self.launch_once(operation, FIRST_BOOT).await {
+            Err(LaunchFailure::Silent) => {
+                tracing::warn!(workspace = %self.record.id, "the guest stayed silent; starting its VM again");
+                self.launch_once(operation, BOOT).await
+            }
+            other => other,
+        }
+        .map_err(|failure| match failure {
+            LaunchFailure::Silent => WorkspaceError::Start {
+                id: self.record.id,
+                reason: format!("the guest did not answer within {BOOT:?}, the second time"),
+                console: Vec::new(),
+            },
+            LaunchFailure::Told(error) => error,
+        })
+    }
+
+    async fn launch_once(
+        &mut self,
+        operation: &str,
+        patience: Duration,
+    ) -> Result<(), LaunchFailure> {
         let vm = self.context.platform.launch(&self.context.layout, &self.record).await?;
         self.context.crash.reached(&format!("{operation}:launched"));
-        match self.personalize(&vm, operation).await {
-            Ok(()) => self.go_live(vm).await,
+        match self.personalize(&vm, operation, patience).await {
+            Ok(()) => Ok(self.go_live(vm).await?),
             Err(error) => {
                 let console = vm.console_tail();
                 vm.kill().await;
-                Err(WorkspaceError::Start {
+                if error.is_silence() {
+                    return Err(LaunchFailure::Silent);
+                }
+                Err(LaunchFailure::Told(WorkspaceError::Start {
                     id: self.record.id,
                     reason: with_sources(&error),
                     console,
-                })
+                }))
             }
         }
     }
 
-    async fn personalize(&self, vm: &Vm, operation: &str) -> Result<(), WorkspaceError> {
+    async fn personalize(
+        &self,
+        vm: &Vm,
+        operation: &str,
+        patience: Duration,
+    ) -> Result<(), WorkspaceError> {
         let hello = tokio::select! {
-            hello = vm.link.hello(BOOT) => hello.map_err(WorkspaceError::guest("reach the guest"))?,
+            hello = vm.link.hello(patience) => hello.map_err(WorkspaceError::guest("reach the guest"))?,
             () = vm.ended() => {
                 let Ending { reason, detail } = Vm::ending(vm.directory.path());
                 return Err(WorkspaceError::Start {
@@ -849,7 +900,7 @@ impl Owner {
     async fn adopt(&mut self, vm: Vm) {
         // Personalizing twice is answered as the first time, so a start that was cut off between
         // its two phases is finished here.
-        if let Err(error) = self.personalize(&vm, "adopt").await {
+        if let Err(error) = self.personalize(&vm, "adopt", BOOT).await {
             tracing::warn!(workspace = %self.record.id, error = with_sources(&error), "a VM could not be adopted");
             vm.kill().await;
             self.record.stop_reason = Some("guest_crashed".into());
