@@ -129,6 +129,22 @@ impl Home {
         Verb::new(command)
     }
 
+    /// Runs a shell script that may change what is mounted: nobody else sees it, and what it mounted
+    /// goes with the last process that was started there. `$PYRO` is the program under test.
+    pub fn sh_in_own_mounts(&self, script: &str) -> Verb {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-euc", script]);
+        let plain = self.command();
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("PYRO", &self.program).current_dir(self.directory.path());
+        Verb::new(command)
+    }
+
     /// A one-shot VM for a command.
     pub fn run<I>(&self, command: I) -> Verb
     where

@@ -28,6 +28,14 @@ impl Process {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
+    /// The most memory it held at once so far, MiB.
+    #[track_caller]
+    pub fn peak_mebibytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    }
+
     /// Sends it a signal; one that is gone gets none.
     pub fn signal(&self, signal: Signal) {
         if self.lives() {
