@@ -19,6 +19,12 @@ use crate::{docs, layers, tree, wire};
 
 /// The environments that the stories use.
 const ENVIRONMENTS: [&str; 2] = ["debian:12", "debian:12-base"];
+/// What is built for every kind of test: always the same, so that it is compiled once.
+const WHOLE: [&str; 2] = ["--workspace", "--locked"];
+/// The tests that need no virtual machine, as nextest calls them.
+const UNIT: &str = "not package(pyro-e2e)";
+/// The stories on real virtual machines.
+const STORIES: &str = "package(pyro-e2e)";
 /// How long the stories may take in the lab, in seconds; they take a third of it on an idle host.
 const LAB_TIMEOUT: &str = "3600";
 
@@ -104,10 +110,9 @@ impl Suite {
 
     fn unit(&self) -> Result<Option<String>> {
         let mut nextest = tree::tool("cargo-nextest")?;
-        nextest.args(["nextest", "run", "--profile=ci", "--locked", "--workspace"]);
+        nextest.args(["nextest", "run", "--profile=ci"]).args(WHOLE).args(["-E", UNIT]);
         // What is left out elsewhere for the time it takes, or the archive it needs, is run here.
-        nextest.args(["--run-ignored", "all"]);
-        nextest.args(["--exclude", "pyro-e2e"]).args(&self.filters);
+        nextest.args(["--run-ignored", "all"]).args(&self.filters);
         summarized(&mut nextest)
     }
 
@@ -125,7 +130,9 @@ impl Suite {
     fn stories_here(&self) -> Result<Option<String>> {
         let mut nextest = tree::tool("cargo-nextest")?;
         nextest
-            .args(["nextest", "run", "--profile=ci", "--locked", "--package", "pyro-e2e"])
+            .args(["nextest", "run", "--profile=ci"])
+            .args(WHOLE)
+            .args(["-E", STORIES])
             .args(&self.filters)
             .env("PYRO_E2E_BACKEND", "qemu")
             .env("PYRO_E2E_PYRO", self.pyro());
@@ -142,7 +149,9 @@ impl Suite {
         let runner = PathBuf::from(nextest.get_program());
         complete(
             nextest
-                .args(["nextest", "archive", "--locked", "--package", "pyro-e2e"])
+                .args(["nextest", "archive"])
+                .args(WHOLE)
+                .args(["-E", STORIES])
                 .arg("--archive-file")
                 .arg(&archive),
         )?;
