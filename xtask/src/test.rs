@@ -119,12 +119,14 @@ impl Suite {
     fn build_environments(&self) -> Result<Option<String>> {
         let home = self.target.join("test-home");
         let pyro = |arguments: &[&str]| {
-            complete(Command::new(self.pyro()).args(arguments).env("PYRO_HOME", &home))
+            quiet(Command::new(self.pyro()).args(arguments).env("PYRO_HOME", &home))
         };
         for environment in ENVIRONMENTS {
+            println!("building {environment}, unless it is up to date");
             pyro(&["env", "build", environment])?;
         }
-        pyro(&["node", "stop"])
+        pyro(&["node", "stop"])?;
+        Ok(None)
     }
 
     fn stories_here(&self) -> Result<Option<String>> {
@@ -250,7 +252,25 @@ fn complete(command: &mut Command) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Runs a test runner the same way, and keeps the line in which it sums up.
+/// Runs a program in the checkout; its output is shown only when it fails.
+fn quiet(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .current_dir(tree::root())
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("run {name}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(
+        output.status.success(),
+        "{name}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&said)
+    );
+    Ok(())
+}
+
+/// Runs a test runner with its output shown as it comes, and keeps the line in which it sums up.
 fn summarized(command: &mut Command) -> Result<Option<String>> {
     let name = command.get_program().to_string_lossy().into_owned();
     if std::io::stderr().is_terminal() {
