@@ -35,16 +35,21 @@ fn no_output_is_taken_for_text() {
 
 #[test]
 fn a_reader_that_stops_reading_holds_nothing_up() {
-    const LINES: usize = 200 << 20 >> 6;
+    // 200 blocks of 1 MiB: a line that names the block, then numbered ones, each of 64 bytes.
+    const BLOCK: usize = 1 << 20 >> 6;
+    const LINES: usize = 200 * BLOCK;
     const KEPT_AT_EACH_END: usize = 32 << 20;
-    let line = |number: usize| format!("{number:0>63}\n").into_bytes();
+    let line = |at: usize| match at % BLOCK {
+        0 => format!("block {:0>57}\n", at / BLOCK).into_bytes(),
+        number => format!("{number:0>63}\n").into_bytes(),
+    };
+    let script = "seq -f '%063.0f' 1 16383 > /tmp/lines; block=0; while [ $block -lt 200 ]; do \
+                  printf 'block %057d\\n' $block; cat /tmp/lines; block=$((block + 1)); done";
     let home = Home::new();
     let workspace = home.workspace("debian:12");
-    // 200 MiB of numbered lines of 64 bytes.
-    let script = format!("seq -f '%063.0f' 0 {}", LINES - 1);
 
     let mut client = home.command();
-    client.args(["exec", workspace.id(), "--", "sh", "-c", &script]);
+    client.args(["exec", workspace.id(), "--", "sh", "-c", script]);
     client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut client = client.spawn().unwrap();
     let mut stdout = client.stdout.take().unwrap();
@@ -154,7 +159,7 @@ fn a_reboot_restarts_the_workload_and_keeps_its_files() {
 #[test]
 fn where_everything_is_removed_the_agent_still_answers() {
     let home = Home::new();
-    let workspace = home.workspace("debian:12");
+    let workspace = home.workspace("debian:12-base");
     let seen = workspace.sh("rm -rf --no-preserve-root / 2>/dev/null; echo removed").ok();
     assert_eq!(seen.text(), "removed");
     let gone = || {
