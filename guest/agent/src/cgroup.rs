@@ -127,6 +127,11 @@ fn open(path: &Path) -> Result<OwnedFd, CgroupError> {
 pub struct Cgroup {
     path: PathBuf,
     directory: OwnedFd,
+    /// Opened when the group is made, because they are read when somebody waits for its end.
+    events: Option<OwnedFd>,
+    memory_peak: Option<OwnedFd>,
+    memory_events: Option<OwnedFd>,
+    processor: Option<OwnedFd>,
 }
 
 /// What a group used.
@@ -143,33 +148,37 @@ pub struct Usage {
 impl Cgroup {
     /// The group of the whole workload.
     pub fn workload() -> Result<Self, CgroupError> {
-        let path = PathBuf::from(workload::CGROUP);
-        Ok(Self { directory: open(&path)?, path })
+        Self::open(PathBuf::from(workload::CGROUP))
     }
 
     fn create(path: PathBuf) -> Result<Self, CgroupError> {
         fs::create_dir(&path).at("making", &path)?;
-        Ok(Self { directory: open(&path)?, path })
+        Self::open(path)
+    }
+
+    fn open(path: PathBuf) -> Result<Self, CgroupError> {
+        let directory = open(&path)?;
+        let file = |name: &str| {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&directory, name, flags, Mode::empty()).ok()
+        };
+        Ok(Self {
+            events: file("cgroup.events"),
+            memory_peak: file("memory.peak"),
+            memory_events: file("memory.events"),
+            processor: file("cpu.stat"),
+            path,
+            directory,
+        })
     }
 
     fn file(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         Ok(rustix::fs::openat(&self.directory, name, flags | OFlags::CLOEXEC, Mode::empty())?)
     }
 
-    /// A file's beginning, at most 4 KiB; empty where it cannot be read.
-    fn read(&self, name: &str) -> String {
-        let mut text = vec![0; 4096];
-        let length = self
-            .file(name, OFlags::RDONLY)
-            .and_then(|file| Ok(rustix::io::read(&file, &mut text[..])?))
-            .unwrap_or(0);
-        text.truncate(length);
-        String::from_utf8(text).unwrap_or_default()
-    }
-
     /// Whether any process is in it or below it.
     pub fn is_populated(&self) -> bool {
-        field(&self.read("cgroup.events"), "populated") == Some(1)
+        field(&read(self.events.as_ref()), "populated") == Some(1)
     }
 
     /// Waits until no process is left in it or below it.
@@ -211,26 +220,10 @@ impl Cgroup {
     /// What it used so far.
     pub fn usage(&self) -> Usage {
         Usage {
-            memory_peak_bytes: self.read("memory.peak").trim().parse().unwrap_or(0),
-            cpu_micros: field(&self.read("cpu.stat"), "usage_usec").unwrap_or(0),
-            oom_killed: field(&self.read("memory.events"), "oom_kill").unwrap_or(0) > 0,
+            memory_peak_bytes: read(self.memory_peak.as_ref()).trim().parse().unwrap_or(0),
+            cpu_micros: field(&read(self.processor.as_ref()), "usage_usec").unwrap_or(0),
+            oom_killed: field(&read(self.memory_events.as_ref()), "oom_kill").unwrap_or(0) > 0,
         }
-    }
-
-    /// Removes it and the groups the workload made below it.
-    fn remove(&self) -> io::Result<()> {
-        let mut paths = vec![self.path.clone()];
-        let mut at = 0;
-        while at < paths.len() && paths.len() < MAX_REMOVED {
-            let below = children(&paths[at]);
-            paths.extend(below);
-            at += 1;
-        }
-        let mut result = Ok(());
-        for path in paths.iter().rev() {
-            result = fs::remove_dir(path);
-        }
-        result
     }
 }
 
@@ -238,6 +231,13 @@ impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// A file's beginning, at most 1 KiB; empty where it cannot be read.
+fn read(file: Option<&OwnedFd>) -> String {
+    let mut text = [0; 1024];
+    let length = file.and_then(|file| rustix::io::pread(file, &mut text[..], 0).ok()).unwrap_or(0);
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }
 
 fn children(path: &Path) -> Vec<PathBuf> {
@@ -248,6 +248,22 @@ fn children(path: &Path) -> Vec<PathBuf> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| entry.path())
         .collect()
+}
+
+/// Removes a group and those the workload made below it.
+fn remove(path: PathBuf) -> io::Result<()> {
+    let mut paths = vec![path];
+    let mut at = 0;
+    while at < paths.len() && paths.len() < MAX_REMOVED {
+        let below = children(&paths[at]);
+        paths.extend(below);
+        at += 1;
+    }
+    let mut result = Ok(());
+    for path in paths.iter().rev() {
+        result = fs::remove_dir(path);
+    }
+    result
 }
 
 /// The number after a word at a line's beginning.
@@ -292,7 +308,8 @@ impl ExecCgroups {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.extend(done);
         used.retain(|cgroup| {
-            cgroup.remove().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
+            remove(cgroup.path.clone())
+                .is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
         });
         while self.spare().len() < SPARE {
             let Ok(cgroup) = self.make() else { return };
@@ -304,9 +321,7 @@ impl ExecCgroups {
     pub fn drop_spare(&self) {
         self.spare().clear();
         for path in children(Path::new(workload::CGROUP)) {
-            if let Ok(directory) = open(&path) {
-                let _ = Cgroup { path, directory }.remove();
-            }
+            let _ = remove(path);
         }
     }
 }

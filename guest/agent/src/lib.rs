@@ -36,6 +36,8 @@ mod spool;
 mod sys;
 mod workload;
 
+use rustix::process::{Resource, Rlimit};
+
 pub use agent::Agent;
 pub use call::serve_stream;
 pub use workload::main as workload_main;
@@ -44,6 +46,11 @@ pub use workload::main as workload_main;
 pub fn agent_main() -> std::io::Result<()> {
     let started = clock::since_boot();
     boot::universal();
+    // Every exec holds some, and 512 may run.
+    let files = Rlimit { current: Some(65_536), maximum: Some(65_536) };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, files) {
+        console::note(&format!("open files: {error}"));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
