@@ -24,6 +24,8 @@ use crate::{agent::Agent, call, console, descriptor::Descriptor, sys};
 const PORT_NAME: &str = "pyro.agent";
 const MAX_STREAMS: usize = 128;
 const RECEIVE_WINDOW: usize = 32 << 20;
+/// Between two wake-ups of the host until it has sent its first bytes.
+const WAKE: Duration = Duration::from_millis(20);
 /// How long a stream may take to say which port it wants.
 const PORT_WORD: Duration = Duration::from_secs(10);
 
@@ -85,8 +87,13 @@ async fn serve_port(agent: &Arc<Agent>) -> io::Result<()> {
     config.set_split_send_size(pyro_wire::MAX_DATA + pyro_wire::HEADER_BYTES);
     config.set_max_connection_receive_window(Some(RECEIVE_WINDOW));
     let mut connection = yamux::Connection::new(port.compat(), config, yamux::Mode::Server);
+    let mut begun = false;
     loop {
-        let next = std::future::poll_fn(|context| connection.poll_next_inbound(context)).await;
+        let next = tokio::select! {
+            next = std::future::poll_fn(|context| connection.poll_next_inbound(context)) => next,
+            () = wake_the_host(), if !begun => continue,
+        };
+        begun = true;
         match next {
             Some(Ok(stream)) => {
                 tokio::spawn(serve_session_stream(stream, agent.clone()));
@@ -95,6 +102,15 @@ async fn serve_port(agent: &Arc<Agent>) -> io::Result<()> {
             None => return Ok(()),
         }
     }
+}
+
+/// Lets a timer of this machine expire.
+///
+/// QEMU (7.2, `hw/char/virtio-console.c`) does not wake its main loop when a guest opens a port, so
+/// bytes that the host sent before lie unread until something else wakes it. In a machine that does
+/// nothing but wait for them, that would be never; a timer of the guest's is one of QEMU's too.
+async fn wake_the_host() {
+    tokio::time::sleep(WAKE).await;
 }
 
 async fn serve_session_stream(stream: yamux::Stream, agent: Arc<Agent>) {
