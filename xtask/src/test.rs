@@ -289,7 +289,7 @@ fn summarized(command: &mut Command) -> Result<Option<String>> {
         // Nobody may be reading our stderr any more: the tests go on all the same.
         let _ = std::io::stderr().write_all(&line);
         let text = String::from_utf8_lossy(&line);
-        if text.contains("Summary") && text.contains("tests run") || text.contains("test run") {
+        if text.contains("Summary [") {
             summary = Some(text.trim_end().to_owned());
         }
         line.clear();

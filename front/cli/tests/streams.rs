@@ -113,6 +113,14 @@ fn what_became_of_the_output_is_told_on_stderr() {
         output(stream, StreamKind::Stdout, b"head\n");
         say(stream, &ServerControl::Gap { from: 5, to: 1_000_005 });
         output(stream, StreamKind::Stdout, b"tail\n");
+        end(stream, |exec| exec.left_behind = 2);
+    });
+    insta::assert_snapshot!(node.see(&["exec", "web", "--", "make"]));
+}
+
+#[test]
+fn what_a_timeout_ended_is_not_told_as_left_behind() {
+    let node = FakeNode::new().exec(EXEC, |stream| {
         end(stream, |exec| (exec.left_behind, exec.timed_out) = (2, true));
     });
     insta::assert_snapshot!(node.see(&["exec", "web", "--", "make"]));

@@ -472,8 +472,8 @@ impl Owner {
 
     /// Both phases of the boot. `operation` names the crash points.
     ///
-    /// An emulated guest's kernel hangs in its first second about once in some hundred boots. Nothing
-    /// is mounted by then, so a guest that stays silent is started a second time, which is logged.
+    /// Nothing is mounted before the guest answers, so one that stays silent (an emulator's timers
+    /// can be lost) is started a second time, which is logged.
     async fn launch(&mut self, operation: &str) -> Result<(), WorkspaceError> {
         match self.launch_once(operation, FIRST_BOOT).await {
             Err(LaunchFailure::Silent) => {
