@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use pyro_link::{LinkError, Output, OutputReader};
 
-use crate::error::WorkspaceError;
+use crate::{error::WorkspaceError, registry::random_bits};
 
 /// The most a copy may take. The guest keeps at most 64 MiB of output; a guest that sends more is
 /// not believed.
@@ -44,7 +44,8 @@ pub(crate) async fn copy_output(
     output: &mut OutputReader,
     path: PathBuf,
 ) -> Result<Option<Box<pyro_wire::ExecRecord>>, WorkspaceError> {
-    let partial = path.with_extension("partial");
+    // Two copies of one output may be under way; the last one stays, and both are whole.
+    let partial = path.with_extension(format!("partial-{:x}", random_bits()));
     let file = File::create(&partial).map_err(WorkspaceError::file(&partial))?;
     let mut writer = BufWriter::with_capacity(128 * 1024, file);
     let mut written = 0u64;

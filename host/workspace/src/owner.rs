@@ -611,19 +611,25 @@ impl Owner {
     async fn shut_down(&mut self, grace: Duration) {
         let Some(live) = self.live.take() else { return };
         self.announce();
-        let running = self.context.store.running_execs(self.record.id).unwrap_or_default();
         let mut ending = tokio::task::JoinSet::new();
-        for exec in running {
+        for exec in self.context.store.execs(self.record.id).unwrap_or_default() {
+            let runs = exec.state == ExecState::Running;
+            // What ended a moment ago may not have been copied yet.
+            if !runs && (exec.output_kept || exec.stdout_bytes + exec.stderr_bytes == 0) {
+                continue;
+            }
             let link = live.link.clone();
             let path = self.context.layout.output(self.record.id, exec.id);
             ending.spawn(async move {
-                let cancel = SignalExec {
-                    exec_id: exec.id.to_string(),
-                    signal: 0,
-                    whole_tree: true,
-                    cancel: true,
-                };
-                link.signal_exec(cancel).await.ok()?;
+                if runs {
+                    let cancel = SignalExec {
+                        exec_id: exec.id.to_string(),
+                        signal: 0,
+                        whole_tree: true,
+                        cancel: true,
+                    };
+                    link.signal_exec(cancel).await.ok()?;
+                }
                 let attach = AttachExec { exec_id: exec.id.to_string(), offset: 0, stdin: false };
                 let (_, mut stream) = link.attach_exec(attach).await.ok()?;
                 copy_output(&mut stream.output, path).await.ok()?

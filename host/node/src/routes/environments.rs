@@ -191,9 +191,16 @@ pub(crate) async fn import(
     Path(name): Path<String>,
     body: Body,
 ) -> Answer<ImportedEnvironment> {
-    let name: EnvironmentName = name.parse()?;
-    let (send, pieces) = mpsc::channel::<io::Result<bytes::Bytes>>(8);
     let mut body = body.into_data_stream();
+    let name: EnvironmentName = match name.parse() {
+        Ok(name) => name,
+        Err(error) => {
+            // A client that still sends does not read: it hears the answer once it was heard out.
+            while let Some(Ok(_)) = body.next().await {}
+            return Err(Failure::from(error));
+        }
+    };
+    let (send, pieces) = mpsc::channel::<io::Result<bytes::Bytes>>(8);
     let feed = async move {
         while let Some(piece) = body.next().await {
             let broken = piece.is_err();
