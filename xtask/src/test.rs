@@ -137,7 +137,7 @@ impl Suite {
     fn stories_here(&self) -> Result<Option<String>> {
         let mut nextest = tree::tool("cargo-nextest")?;
         nextest
-            .args(["nextest", "run", "--profile=ci"])
+            .args(["nextest", "run", "--profile=ci", "--status-level=pass"])
             .args(WHOLE)
             .args(["-E", STORIES])
             .args(&self.filters)
