@@ -279,11 +279,13 @@ impl Owner {
             let go = self.reconcile().await;
             (Ok(()), go)
         };
-        let _ = settled.send(result);
         if go == Go::Gone {
+            // Nobody may find it any more once the caller was told.
             self.context.forget(self.record.id);
+            let _ = settled.send(result);
             return;
         }
+        let _ = settled.send(result);
         let mut clock = tokio::time::interval(CLOCK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
