@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 use pyro_core::{ExecId, WorkspaceId};
 
+/// The extension of a copy of an output.
+pub(crate) const OUTPUT: &str = "output";
+
 /// Paths below one state directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -58,7 +61,7 @@ impl Layout {
     }
 
     pub(crate) fn output(&self, id: WorkspaceId, exec: ExecId) -> PathBuf {
-        self.execs(id).join(format!("{exec}.output"))
+        self.execs(id).join(format!("{exec}.{OUTPUT}"))
     }
 }
 

@@ -12,8 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use pyro_link::{LinkError, Output, OutputReader};
+use tempfile::NamedTempFile;
 
-use crate::{error::WorkspaceError, registry::random_bits};
+use crate::{error::WorkspaceError, layout::OUTPUT};
 
 /// The most a copy may take. The guest keeps at most 64 MiB of output; a guest that sends more is
 /// not believed.
@@ -44,11 +45,7 @@ pub(crate) async fn copy_output(
     output: &mut OutputReader,
     path: PathBuf,
 ) -> Result<Option<Box<pyro_wire::ExecRecord>>, WorkspaceError> {
-    // Two copies of one output may be under way; the last one stays, and both are whole.
-    let partial = path.with_extension(format!("partial-{:x}", random_bits()));
-    let file = File::create(&partial).map_err(WorkspaceError::file(&partial))?;
-    let mut writer = BufWriter::with_capacity(128 * 1024, file);
-    let mut written = 0u64;
+    let mut copy = PartialCopy::begin(&path).map_err(WorkspaceError::file(&path))?;
     let mut record = None;
     loop {
         let piece = match output.next().await.map_err(WorkspaceError::guest("copy an output"))? {
@@ -61,17 +58,59 @@ pub(crate) async fn copy_output(
             }
             None => break,
         };
-        written += write_piece(&mut writer, &piece).map_err(WorkspaceError::file(&partial))?;
-        if written > MAX_COPY {
-            let _ = std::fs::remove_file(&partial);
+        if copy.add(&piece).map_err(WorkspaceError::file(&path))? > MAX_COPY {
             return Err(WorkspaceError::guest("copy an output")(LinkError::Mismatch(
                 "attach with a bounded output",
             )));
         }
     }
-    writer.flush().map_err(WorkspaceError::file(&partial))?;
-    std::fs::rename(&partial, &path).map_err(WorkspaceError::file(&path))?;
+    let place = path.clone();
+    tokio::task::spawn_blocking(move || copy.keep(&place))
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        .map_err(WorkspaceError::file(path))?;
     Ok(record)
+}
+
+/// A copy that is being made: gone without a trace where it is dropped before it is whole.
+struct PartialCopy {
+    // Two copies of one output may be under way; the last one stays, and both are whole.
+    writer: BufWriter<NamedTempFile>,
+    written: u64,
+}
+
+impl PartialCopy {
+    /// Begins a copy that is to stand at `path`.
+    fn begin(path: &Path) -> io::Result<Self> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".partial-").tempfile_in(directory)?;
+        Ok(Self { writer: BufWriter::with_capacity(128 * 1024, file), written: 0 })
+    }
+
+    /// Adds a piece; tells how many bytes the copy has now.
+    fn add(&mut self, piece: &OutputPiece) -> io::Result<u64> {
+        self.written += write_piece(&mut self.writer, piece)?;
+        Ok(self.written)
+    }
+
+    /// Puts the whole copy at `path`, on disk once this returns. Blocking.
+    fn keep(self, path: &Path) -> io::Result<()> {
+        let file = self.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|failed| failed.error)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+/// Removes what copies left that a dead node was making. Nobody may be making one. Blocking.
+pub(crate) fn remove_partial_copies(execs: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(execs)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != OUTPUT) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_piece(writer: &mut impl Write, piece: &OutputPiece) -> io::Result<u64> {
@@ -169,8 +208,8 @@ impl Iterator for KeptOutput {
 mod tests {
     use super::*;
 
-    fn copy(pieces: &[OutputPiece]) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
+    fn copy(pieces: &[OutputPiece]) -> NamedTempFile {
+        let mut file = NamedTempFile::new().unwrap();
         for piece in pieces {
             write_piece(&mut file, piece).unwrap();
         }
@@ -191,6 +230,39 @@ mod tests {
         assert_eq!(read(1, Some(1)), [stdout("b")]);
         assert_eq!(read(4, None), [OutputPiece::Stderr(Bytes::from_static(b"e"))]);
         assert_eq!(read(9, None), []);
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_copy_appears_when_it_is_whole_and_leaves_nothing_when_it_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0123456789ab.output");
+        let mut given_up = PartialCopy::begin(&path).unwrap();
+        given_up.add(&stdout("torn")).unwrap();
+        assert!(!path.exists());
+        drop(given_up);
+        assert_eq!(names(directory.path()), [""; 0]);
+
+        let mut whole = PartialCopy::begin(&path).unwrap();
+        whole.add(&stdout("whole")).unwrap();
+        whole.keep(&path).unwrap();
+        assert_eq!(names(directory.path()), ["0123456789ab.output"]);
+        let all: Vec<_> = read_kept(&path, 0, None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(all, [stdout("whole")]);
+    }
+
+    #[test]
+    fn what_a_killed_node_was_copying_is_removed_and_copies_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["0123456789ab.output", ".partial-x7", "0123456789ab.partial-9"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        remove_partial_copies(directory.path()).unwrap();
+        assert_eq!(names(directory.path()), ["0123456789ab.output"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     creation::Change,
     error::WorkspaceError,
     exec::{GRACE, settle},
-    output::copy_output,
+    output::{copy_output, remove_partial_copies},
     registry::{Context, now_millis, now_nanos},
     state::{Event, Transition, next},
     vm::{Ending, Vm},
@@ -856,6 +856,13 @@ impl Owner {
 
     /// Brings what the node before left into a state that is true: adopts, finishes or undoes.
     async fn reconcile(&mut self) -> Go {
+        let execs = self.context.layout.execs(self.record.id);
+        match remove_partial_copies(&execs) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(workspace = %self.record.id, %error, "could not remove partial copies");
+            }
+            _ => {}
+        }
         let vm = Vm::adopt(&self.context.layout.vm(self.record.id));
         match (self.record.phase, vm) {
             (Phase::Creating | Phase::Deleting, _) => {
