@@ -41,7 +41,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "pyro-workspace",
         &[
-            "pyro-api",
             "pyro-core",
             "pyro-directory",
             "pyro-image",
