@@ -111,6 +111,17 @@ impl WorkspaceError {
     }
 }
 
+/// An error with its causes in one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line = format!("{line}: {cause}");
+        source = cause.source();
+    }
+    line
+}
+
 impl From<WorkspaceError> for Problem {
     fn from(error: WorkspaceError) -> Self {
         match error {

@@ -1,0 +1,207 @@
+//! What the others have of an owner: the handle, what can be asked through it, what is answered.
+
+use std::{sync::Arc, time::Duration};
+
+use pyro_core::{ExecId, WorkspaceId};
+use pyro_link::Link;
+use pyro_store::{ExecRecord, WorkspaceRecord};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::task::Owner;
+use crate::{
+    activity::Activity,
+    creation::Change,
+    error::WorkspaceError,
+    registry::{Context, now_millis},
+    vm::Vm,
+};
+
+/// Why a workspace is stopped on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopReason {
+    /// Somebody asked.
+    Requested,
+    /// Its idle time was over.
+    Idle,
+}
+
+impl StopReason {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// A workspace as it stands: what every read sees.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its record.
+    pub record: WorkspaceRecord,
+    pub(crate) live: Option<Live>,
+}
+
+/// A running VM, to those who talk to its guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) vm: Vm,
+    pub(crate) link: Link,
+    /// Tells this VM's events from those of the one before.
+    pub(crate) incarnation: u64,
+}
+
+/// What the owner answers to a begun exec.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) link: Link,
+    pub(crate) record: ExecRecord,
+    pub(crate) started_workspace: bool,
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, WorkspaceError>>;
+
+/// What can be asked of an owner.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Start {
+        reply: Reply<Arc<Snapshot>>,
+    },
+    Stop {
+        grace: Duration,
+        reason: StopReason,
+        reply: Option<Reply<Arc<Snapshot>>>,
+    },
+    Delete {
+        reply: Option<Reply<()>>,
+    },
+    Update {
+        change: Change,
+        reply: Reply<Arc<Snapshot>>,
+    },
+    BeginExec {
+        id: ExecId,
+        command: String,
+        cwd: String,
+        detached: bool,
+        no_start: bool,
+        reply: Reply<Begun>,
+    },
+    AbandonExec {
+        id: ExecId,
+        reply: Reply<()>,
+    },
+    FinishExec {
+        ended: Box<pyro_wire::ExecRecord>,
+        reply: Option<Reply<ExecRecord>>,
+    },
+    OutputKept {
+        id: ExecId,
+    },
+    WorkloadRestarted {
+        restarts: u32,
+        incarnation: u64,
+    },
+    VmEnded {
+        incarnation: u64,
+    },
+}
+
+/// Reaches one workspace.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) id: WorkspaceId,
+    pub(crate) context: Arc<Context>,
+    pub(crate) activity: Arc<Activity>,
+    requests: mpsc::UnboundedSender<Request>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    exec_ends: watch::Receiver<u64>,
+}
+
+impl Handle {
+    /// Which workspace it is.
+    pub fn id(&self) -> WorkspaceId {
+        self.id
+    }
+
+    /// The workspace as it stands. Never waits.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// When it was last used, milliseconds since the Unix epoch.
+    pub fn last_activity_millis(&self) -> u64 {
+        if self.activity.is_used() { now_millis() } else { self.activity.last_millis() }
+    }
+
+    /// Starts it; returns once its guest is ready. One that runs is returned as it is.
+    pub async fn start(&self) -> Result<Arc<Snapshot>, WorkspaceError> {
+        self.activity.touch();
+        self.ask(|reply| Request::Start { reply }).await
+    }
+
+    /// Stops it: its execs are ended (TERM, `grace`, KILL), its disks synced, its VM ended.
+    pub async fn stop(&self, grace: Duration) -> Result<Arc<Snapshot>, WorkspaceError> {
+        let reason = StopReason::Requested;
+        self.ask(|reply| Request::Stop { grace, reason, reply: Some(reply) }).await
+    }
+
+    /// Deletes it with its disks and records.
+    pub async fn delete(&self) -> Result<(), WorkspaceError> {
+        self.ask(|reply| Request::Delete { reply: Some(reply) }).await
+    }
+
+    /// Changes its name and labels.
+    pub async fn update(&self, change: Change) -> Result<Arc<Snapshot>, WorkspaceError> {
+        self.activity.touch();
+        self.ask(|reply| Request::Update { change, reply }).await
+    }
+
+    /// Asks for the delete without waiting for it.
+    pub fn delete_later(&self) {
+        let _ = self.requests.send(Request::Delete { reply: None });
+    }
+
+    /// Changes each time an exec of this workspace has ended.
+    pub(crate) fn exec_ends(&self) -> watch::Receiver<u64> {
+        self.exec_ends.clone()
+    }
+
+    pub(crate) async fn ask<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, WorkspaceError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).map_err(|_| WorkspaceError::Gone(self.id))?;
+        answer.await.map_err(|_| WorkspaceError::Gone(self.id))?
+    }
+
+    /// Starts the owner task of a workspace. `settled` is told when what the node before left was
+    /// adopted, finished or undone.
+    pub(crate) fn own(
+        context: Arc<Context>,
+        record: WorkspaceRecord,
+        settled: oneshot::Sender<Result<(), WorkspaceError>>,
+        fresh: bool,
+    ) -> Self {
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let (publish, snapshot) =
+            watch::channel(Arc::new(Snapshot { record: record.clone(), live: None }));
+        let (ends, exec_ends) = watch::channel(0);
+        let activity = Activity::new(record.last_activity_at);
+        let id = record.id;
+        let owner = Owner {
+            context: context.clone(),
+            record,
+            live: None,
+            incarnation: 0,
+            requests: requests.downgrade(),
+            publish,
+            exec_ends: ends,
+            activity: activity.clone(),
+        };
+        let tasks = context.tasks.clone();
+        tasks.spawn(async move { owner.run(inbox, settled, fresh).await });
+        Self { id, context, activity, requests, snapshot, exec_ends }
+    }
+}

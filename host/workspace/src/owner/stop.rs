@@ -1,0 +1,145 @@
+//! Stopping and deleting: execs, VM, files, rows.
+
+use std::{path::PathBuf, time::Duration};
+
+use pyro_store::ExecState;
+use pyro_wire::{AttachExec, SignalExec};
+
+use super::{handle::StopReason, task::Owner};
+use crate::{
+    error::WorkspaceError, exec::GRACE, output::copy_output, registry::now_millis, state::Event,
+    vm::Vm,
+};
+
+impl Owner {
+    pub(super) async fn stop(
+        &mut self,
+        grace: Duration,
+        reason: StopReason,
+    ) -> Result<(), WorkspaceError> {
+        if !self.enter(Event::StopRequested)? {
+            return Ok(());
+        }
+        self.record.stop_reason = Some(reason.as_str().into());
+        self.context.crash.reached("stop:announced");
+        self.shut_down(grace).await;
+        self.record.stop_detail = None;
+        self.settle_running("workspace_stopped");
+        self.enter(Event::VmEnded)?;
+        Ok(())
+    }
+
+    /// Ends the execs, keeps their output, syncs and ends the VM; by force where the guest does
+    /// not follow.
+    pub(super) async fn shut_down(&mut self, grace: Duration) {
+        let Some(live) = self.live.take() else { return };
+        self.announce();
+        let mut ending = tokio::task::JoinSet::new();
+        for exec in self.context.store.execs(self.record.id).unwrap_or_default() {
+            let runs = exec.state == ExecState::Running;
+            // What ended a moment ago may not have been copied yet.
+            if !runs && (exec.output_kept || exec.stdout_bytes + exec.stderr_bytes == 0) {
+                continue;
+            }
+            let link = live.link.clone();
+            let path = self.context.layout.output(self.record.id, exec.id);
+            ending.spawn(async move {
+                if runs {
+                    let cancel = SignalExec {
+                        exec_id: exec.id.to_string(),
+                        signal: 0,
+                        whole_tree: true,
+                        cancel: true,
+                    };
+                    link.signal_exec(cancel).await.ok()?;
+                }
+                let attach = AttachExec { exec_id: exec.id.to_string(), offset: 0, stdin: false };
+                let (_, mut stream) = link.attach_exec(attach).await.ok()?;
+                copy_output(&mut stream.output, path).await.ok()?
+            });
+        }
+        let all = async {
+            let mut ended = Vec::new();
+            while let Some(record) = ending.join_next().await {
+                ended.extend(record.ok().flatten());
+            }
+            ended
+        };
+        let limit = grace.max(GRACE) + Duration::from_secs(10);
+        for ended in tokio::time::timeout(limit, all).await.unwrap_or_default() {
+            let finished = self.finish_exec(&ended);
+            if let Ok(finished) = finished
+                && let Err(error) = self.note_output(finished.id)
+            {
+                tracing::warn!(%error, "could not note a kept output");
+            }
+        }
+        self.context.crash.reached("stop:execs_ended");
+        if let Err(error) = live.link.shut_down(grace).await {
+            tracing::warn!(workspace = %self.record.id, %error, "the guest did not shut down; ending its VM");
+            live.vm.kill().await;
+            return;
+        }
+        self.context.crash.reached("stop:shut_down");
+        if tokio::time::timeout(Duration::from_secs(5), live.vm.ended()).await.is_err() {
+            live.vm.kill().await;
+        }
+    }
+
+    /// The VM ended and nobody asked it to.
+    pub(super) fn vm_ended(&mut self) {
+        self.live = None;
+        let ending = Vm::ending(&self.context.layout.vm(self.record.id));
+        tracing::warn!(workspace = %self.record.id, ?ending, "a VM ended by itself");
+        self.record.stop_reason = Some(ending.reason.into());
+        self.record.stop_detail = ending.detail;
+        self.settle_running("vm_died");
+        if let Err(error) = self.enter(Event::VmEnded) {
+            tracing::error!(workspace = %self.record.id, %error, "could not keep that a VM ended");
+        }
+    }
+
+    /// Execs that ran in a VM that is gone are lost, and why.
+    pub(super) fn settle_running(&mut self, reason: &str) {
+        let now = now_millis();
+        for mut exec in self.context.store.running_execs(self.record.id).unwrap_or_default() {
+            exec.state = ExecState::Lost(reason.to_owned());
+            exec.ended_at = Some(now);
+            exec.duration_micros = now.saturating_sub(exec.started_at) * 1000;
+            if let Err(error) = self.context.store.save_exec(&exec) {
+                tracing::warn!(exec = %exec.id, %error, "could not settle an exec");
+            }
+        }
+        self.exec_ends.send_modify(|ends| *ends += 1);
+    }
+
+    pub(super) async fn delete(&mut self) -> Result<(), WorkspaceError> {
+        self.enter(Event::DeleteRequested)?;
+        self.context.crash.reached("delete:announced");
+        self.remove().await
+    }
+
+    /// Ends the VM and removes files and rows; safe to repeat.
+    pub(super) async fn remove(&mut self) -> Result<(), WorkspaceError> {
+        self.live = None;
+        let directory = self.context.layout.workspace(self.record.id);
+        if let Some(vm) = Vm::adopt(&self.context.layout.vm(self.record.id)) {
+            vm.kill().await;
+        }
+        self.context.crash.reached("delete:killed");
+        remove_tree(directory).await?;
+        self.context.crash.reached("delete:removed");
+        self.context.store.remove_workspace(self.record.id)?;
+        self.exec_ends.send_modify(|ends| *ends += 1);
+        Ok(())
+    }
+}
+
+async fn remove_tree(directory: PathBuf) -> Result<(), WorkspaceError> {
+    tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(WorkspaceError::file(directory)),
+    })
+    .await
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
