@@ -36,10 +36,10 @@ pub struct ServeRequest {
 /// What doctor is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DoctorRequest {
-    /// The state directory, absolute; it need not exist.
-    pub state: PathBuf,
-    /// The image cache, absolute; it need not exist.
-    pub cache: PathBuf,
+    /// The state directory, absolute; it need not exist. None where nothing says where it would be.
+    pub state: Option<PathBuf>,
+    /// The image cache, absolute; it need not exist. None as above.
+    pub cache: Option<PathBuf>,
     /// This program, for probes.
     pub program: PathBuf,
     /// The platform to examine: `linux-x86_64`.

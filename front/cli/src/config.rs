@@ -25,7 +25,14 @@ impl Defaults {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Self::default());
+            }
             Err(error) => {
                 let message = format!("cannot read {}", path.display());
                 return Err(Problem::failed("config_unreadable", message).cause(error));

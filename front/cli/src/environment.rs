@@ -29,7 +29,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// Reads the environment of this process.
     pub(crate) fn of_process() -> Self {
-        let home = path("HOME");
+        // Where HOME is not set, what the system says of the user.
+        let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
         let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
         let base = |variable: &str, rest: &str| {
             // Relative paths in these variables are to be ignored (XDG base directories).
@@ -93,8 +94,11 @@ pub(crate) fn asks_for_completion() -> bool {
 }
 
 fn no_home(what: &str, variable: &str) -> Problem {
-    Problem::failed("no_home", format!("HOME is not set, so {what} is unknown"))
-        .hint(format!("set HOME, or name it with {variable}"))
+    Problem::failed(
+        "no_home",
+        format!("HOME is not set and this user has no home directory, so {what} is unknown"),
+    )
+    .hint(format!("set HOME, or name it with {variable}"))
 }
 
 fn path(variable: &str) -> Option<PathBuf> {

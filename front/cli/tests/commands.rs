@@ -387,6 +387,7 @@ fn defaults_come_from_flags_then_the_environment_then_the_file() {
     assert_eq!(asked(&flags, "qemu"), (json!(null), json!(2048), json!("py")));
     std::fs::write(config.join("config.toml"), "mem_mb = 5\n").unwrap();
     see!("config_mistake", node, "create");
+    see!("config_mistake_doctor", node, "doctor");
 }
 
 #[test]

@@ -22,10 +22,10 @@ const FREE_BYTES: u64 = 2 << 30;
 /// What is to be examined, and with what.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The state directory; it need not exist.
-    pub state: PathBuf,
-    /// The image cache; it need not exist.
-    pub cache: PathBuf,
+    /// The state directory; it need not exist. None where nothing says where it would be.
+    pub state: Option<PathBuf>,
+    /// The image cache; it need not exist. None as above.
+    pub cache: Option<PathBuf>,
     /// The `pyro` program, which is also the keeper and the probe.
     pub program: PathBuf,
     /// Where the backends' programs are looked for.
@@ -55,14 +55,17 @@ pub async fn examine(request: Request) -> Report {
     }];
 
     let places = [("state", &request.state), ("cache", &request.cache)].map(|(name, path)| {
-        let report = place::look(path);
+        let report = place::look(path.as_deref());
         checks.push(place_check(name, &report));
         report
     });
     let [state_directory, cache_directory] = places;
 
-    proof::sweep(&request.cache).await;
-    let kvm = kvm_device(kvm::report(&request.program, &request.cache).await);
+    let cache = request.cache.as_deref();
+    if let Some(cache) = cache {
+        proof::sweep(cache).await;
+    }
+    let kvm = kvm_device(kvm::report(&request.program, cache).await);
     checks.push(kvm_check(&kvm));
 
     let programs = HostPrograms::new(None, request.search_path.iter().cloned());
@@ -111,7 +114,7 @@ pub async fn examine(request: Request) -> Report {
         programs,
         state_directory,
         cache_directory,
-        node: node::look(&request.state),
+        node: node::look(request.state.as_deref()),
         checks,
     }
 }
@@ -134,14 +137,14 @@ async fn examine_backend(
         Some(program) => HostPrograms::version(program).await.map_err(Problem::from),
         None => Ok(String::new()),
     };
+    let kernel = request.cache.as_ref().zip(kernel);
     let proof = match (choose(Some(backend), findings), &version, kernel) {
         (Err(problem), ..) => Err(problem),
         (Ok(_), Err(problem), _) => Err(problem.clone()),
         (Ok(_), Ok(_), None) => Err(no_kernel()),
         (Ok(_), ..) if !is_ours => Err(Problem::failed("platform", "not this platform")),
-        (Ok(chosen), Ok(_), Some(kernel)) => {
-            let (program, cache) = (&request.program, &request.cache);
-            proof::prove(program, cache, kernel, request.agent, &chosen).await
+        (Ok(chosen), Ok(_), Some((cache, kernel))) => {
+            proof::prove(&request.program, cache, kernel, request.agent, &chosen).await
         }
     };
     BackendReport {
@@ -159,9 +162,9 @@ async fn examine_backend(
 async fn images(request: &Request, is_writable: bool) -> (Option<Kernel>, Vec<String>) {
     let cache = request.cache.clone();
     let look = move || {
-        if !is_writable || !cache.is_dir() {
+        let Some(cache) = cache.filter(|cache| is_writable && cache.is_dir()) else {
             return (None, Vec::new());
-        }
+        };
         let Ok(cache) = Cache::open(&cache) else { return (None, Vec::new()) };
         let kernel = cache.kernel().ok().flatten();
         let environments = cache.environments().unwrap_or_default();
@@ -193,13 +196,16 @@ fn kvm_check(kvm: &KvmDevice) -> Check {
 }
 
 fn place_check(name: &str, report: &PlaceReport) -> Check {
-    let path = report.path.display();
+    let variable = if name == "state" { "PYRO_HOME" } else { "PYRO_CACHE_DIR" };
+    let Some(path) = &report.path else {
+        let problem = report.problem.as_deref().unwrap_or_default();
+        return Check::new(name, Verdict::Bad, format!("nobody knows where it is: {problem}"))
+            .hint(format!("set HOME, or name it with {variable}"));
+    };
+    let path = path.display();
     match (&report.problem, report.free_bytes) {
-        (Some(problem), _) => {
-            let variable = if name == "state" { "PYRO_HOME" } else { "PYRO_CACHE_DIR" };
-            Check::new(name, Verdict::Bad, format!("{path}: {problem}"))
-                .hint(format!("set {variable} to a directory that you can write to"))
-        }
+        (Some(problem), _) => Check::new(name, Verdict::Bad, format!("{path}: {problem}"))
+            .hint(format!("set {variable} to a directory that you can write to")),
         (None, Some(free)) if free < FREE_BYTES => {
             let summary = format!("{path}, only {} MiB free", free >> 20);
             Check::new(name, Verdict::Notice, summary).hint("pyro df")

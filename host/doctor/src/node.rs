@@ -15,9 +15,9 @@ struct Record {
 }
 
 /// A node lives as long as `node.lock` is held. An unreadable directory has none.
-pub(crate) fn look(state: &Path) -> NodeReport {
+pub(crate) fn look(state: Option<&Path>) -> NodeReport {
     let none = NodeReport { running: false, pid: None, version: None };
-    let Ok(directory) = Directory::open(state) else { return none };
+    let Some(Ok(directory)) = state.map(Directory::open) else { return none };
     if !directory.is_locked("node.lock").unwrap_or(false) {
         return none;
     }
@@ -39,15 +39,15 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::open(root.path()).unwrap();
         directory.write_whole("node.json", br#"{"pid": 7, "version": "4", "new": 1}"#).unwrap();
-        assert!(!look(root.path()).running);
+        assert!(!look(Some(root.path())).running);
         let lock = directory.try_lock("node.lock").unwrap();
-        let node = look(root.path());
+        let node = look(Some(root.path()));
         assert!(node.running);
         assert_eq!((node.pid, node.version.as_deref()), (Some(7), Some("4")));
         directory.write_whole("node.json", b"nonsense").unwrap();
-        assert_eq!(look(root.path()).pid, None);
+        assert_eq!(look(Some(root.path())).pid, None);
         drop(lock);
-        assert!(!look(root.path()).running);
-        assert!(!look(Path::new("/nonexistent")).running);
+        assert!(!look(Some(root.path())).running);
+        assert!(!look(Some(Path::new("/nonexistent"))).running);
     }
 }

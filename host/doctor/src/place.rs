@@ -10,12 +10,16 @@ use rustix::{
 use crate::PlaceReport;
 
 /// Looks at a directory, or at the nearest one above it that exists.
-pub(crate) fn look(path: &Path) -> PlaceReport {
+pub(crate) fn look(path: Option<&Path>) -> PlaceReport {
     let report = |writable, free_bytes, problem| PlaceReport {
-        path: path.into(),
+        path: path.map(Path::to_owned),
         writable,
         free_bytes,
         problem,
+    };
+    let Some(path) = path else {
+        let problem = "HOME is not set, and this user has no home directory".into();
+        return report(false, None, Some(problem));
     };
     let Some(nearest) = path.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
         return report(false, None, Some("no part of it exists".into()));
@@ -56,12 +60,12 @@ mod tests {
     fn a_place_that_can_be_made_can_be_used() {
         let root = tempfile::tempdir().unwrap();
         let wanted = root.path().join("not/yet");
-        let place = look(&wanted);
+        let place = look(Some(&wanted));
         assert!(place.writable && place.free_bytes.is_some(), "{place:?}");
         assert!(!wanted.exists(), "looking makes nothing");
         std::fs::write(root.path().join("not"), "a file").unwrap();
-        assert!(look(&wanted).problem.unwrap().ends_with("not is not a directory"));
-        assert!(!look(Path::new("/proc/none")).writable);
-        assert!(!look(Path::new("relative/none")).writable);
+        assert!(look(Some(&wanted)).problem.unwrap().ends_with("not is not a directory"));
+        assert!(!look(Some(Path::new("/proc/none"))).writable);
+        assert!(!look(Some(Path::new("relative/none"))).writable);
     }
 }

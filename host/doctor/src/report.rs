@@ -110,8 +110,8 @@ pub struct ProgramReport {
 /// A directory that pyro uses.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct PlaceReport {
-    /// The directory.
-    pub path: PathBuf,
+    /// The directory; none where nothing says where it would be.
+    pub path: Option<PathBuf>,
     /// Whether files can be made in it, or it can be made.
     pub writable: bool,
     /// What is free on its disk, in bytes.

@@ -8,8 +8,8 @@ use pyro_doctor::{Report, Request, Verdict, examine};
 
 fn request(root: &Path) -> Request {
     Request {
-        state: root.join("state"),
-        cache: root.join("cache"),
+        state: Some(root.join("state")),
+        cache: Some(root.join("cache")),
         program: "/nonexistent/pyro".into(),
         search_path: Vec::new(),
         platform: "linux-x86_64".into(),
@@ -49,13 +49,24 @@ async fn a_host_with_nothing_is_told_what_to_type() {
 #[tokio::test]
 async fn directories_that_cannot_be_used_are_named() {
     let report = report(|request| {
-        request.state = "/dev/null/state".into();
-        request.cache = "/proc/none/cache".into();
+        request.state = Some("/dev/null/state".into());
+        request.cache = Some("/proc/none/cache".into());
     })
     .await;
     assert!(!report.healthy);
     assert!(hints(&report, "state")[0].contains("PYRO_HOME"));
     assert!(hints(&report, "cache")[0].contains("PYRO_CACHE_DIR"));
+}
+
+#[tokio::test]
+async fn a_user_without_a_home_is_examined_all_the_same() {
+    let report = report(|request| (request.state, request.cache) = (None, None)).await;
+    assert!(!report.healthy && !report.backends.is_empty());
+    assert!(hints(&report, "state")[0].contains("PYRO_HOME"));
+    assert!(hints(&report, "cache")[0].contains("PYRO_CACHE_DIR"));
+    assert!(report.issues.iter().any(|issue| issue.contains("HOME is not set")));
+    let told = serde_json::to_value(&report).unwrap();
+    assert!(told["state_directory"]["path"].is_null(), "{told}");
 }
 
 #[tokio::test]

@@ -92,14 +92,14 @@ pub fn probe() -> KvmReport {
 }
 
 /// The report on this host: what was kept since it booted, else what the probe finds, run as
-/// `program probe-kvm`. Never fails: what goes wrong is the report.
-pub async fn report(program: &Path, cache: &Path) -> KvmReport {
+/// `program probe-kvm`. Without a cache nothing is kept. Never fails: what goes wrong is the report.
+pub async fn report(program: &Path, cache: Option<&Path>) -> KvmReport {
     if let Err(report) = look() {
         // May change at any time, and costs nothing to find out.
         return report;
     }
     let boot_id = boot_id().unwrap_or_default();
-    let cache = Directory::create(cache).ok();
+    let cache = cache.and_then(|cache| Directory::create(cache).ok());
     if let Some(report) = cache.as_ref().and_then(|cache| recall(cache, &boot_id)) {
         return report;
     }
@@ -213,14 +213,14 @@ mod tests {
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         };
         script("exit 3");
-        let broken = report(&program, root.path()).await;
+        let broken = report(&program, Some(root.path())).await;
         assert_eq!(broken.verdict, KvmVerdict::Failed);
         assert!(broken.detail.contains("exit status: 3"), "{}", broken.detail);
         script(r#"echo '{"verdict": "usable", "detail": "quick", "ratio": 1.5}'"#);
-        let usable = report(&program, root.path()).await;
+        let usable = report(&program, Some(root.path())).await;
         assert!(usable.is_usable());
         script("exit 3");
-        assert_eq!(report(&program, root.path()).await, usable);
+        assert_eq!(report(&program, Some(root.path())).await, usable);
     }
 
     #[test]

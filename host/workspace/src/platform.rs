@@ -70,7 +70,7 @@ impl Platform {
     async fn findings(&self) -> Findings {
         let kvm = self
             .kvm
-            .get_or_init(|| kvm::report(&self.settings.program, &self.settings.cache))
+            .get_or_init(|| kvm::report(&self.settings.program, Some(&self.settings.cache)))
             .await;
         Findings::new(kvm.clone(), &self.programs)
     }

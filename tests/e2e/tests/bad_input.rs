@@ -352,13 +352,36 @@ fn doctor_examines_any_host() {
 }
 
 #[test]
-fn doctor_says_what_an_empty_environment_lacks() {
+fn doctor_examines_in_an_empty_environment_and_without_any_home() {
     let home = Home::new();
-    let plain = home.command();
-    let script = format!("exec env -i '{}' doctor --json", plain.get_program().display());
-    let seen = home.sh_in_own_mounts(&script).code(1);
-    assert!(seen.stderr.is_empty(), "{seen}");
-    let told = seen.json();
+    let program = home.command().get_program().display().to_string();
+    // The system's word on who has which home: a list of our own, and then an empty one.
+    let with_accounts = |accounts: &str, words: &str| {
+        let file = home.scratch().join("passwd");
+        fs::write(&file, accounts).unwrap();
+        let script = format!(
+            "mount --bind '{}' /etc/passwd
+             test ! -e /etc/nsswitch.conf || mount --bind /dev/null /etc/nsswitch.conf
+             exec env -i '{program}' {words} --json",
+            file.display()
+        );
+        let seen = home.sh_in_own_mounts(&script).code(1);
+        assert!(seen.stderr.is_empty(), "{seen}");
+        seen.json()
+    };
+    let own = home.scratch().join("own");
+    fs::write(&own, "").unwrap();
+    let report = with_accounts(&format!("root:x:0:0::{}:/bin/sh\n", own.display()), "doctor");
+    let state = own.join(".local/state/pyro");
+    assert_eq!(report["state_directory"]["path"], state.to_str().unwrap(), "{report}");
+    assert!(report["backends"].is_array(), "{report}");
+
+    let report = with_accounts("", "doctor");
+    assert!(report["state_directory"]["path"].is_null(), "{report}");
+    assert!(report["issues"][0].as_str().unwrap().contains("HOME"), "{report}");
+    assert!(report["backends"].is_array(), "{report}");
+
+    let told = with_accounts("", "list");
     assert_eq!(told["code"], "no_home", "{told}");
     assert!(told["hints"][0].as_str().unwrap().contains("PYRO_HOME"), "{told}");
 }

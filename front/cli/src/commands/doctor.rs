@@ -1,6 +1,6 @@
 //! `pyro doctor`: what works on this host.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use owo_colors::OwoColorize;
 use pyro_api::NodeStatus;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     arguments::DoctorArguments,
     assembly::{Assembly, Check, DoctorRequest, Verdict},
+    config::Defaults,
     context::{Context, block_on},
     error::CommandError,
 };
@@ -23,10 +24,14 @@ pub(crate) fn doctor(
     arguments: &DoctorArguments,
 ) -> Result<u8, CommandError> {
     let printer = context.printer;
-    let defaults = context.defaults()?;
+    let (defaults, mistake) = match context.defaults() {
+        Ok(defaults) => (defaults, None),
+        // Every verb that reads it ends with it, but not the one that tells what is wrong.
+        Err(problem) => (Defaults::default(), Some(problem)),
+    };
     let request = DoctorRequest {
-        state: context.environment.state()?.to_owned(),
-        cache: context.environment.cache()?.to_owned(),
+        state: context.environment.state().ok().map(Path::to_owned),
+        cache: context.environment.cache().ok().map(Path::to_owned),
         program: context.environment.program()?,
         platform: arguments.platform.clone(),
         backend: context.environment.backend.clone().or(defaults.backend),
@@ -36,6 +41,18 @@ pub(crate) fn doctor(
             printer.shows_progress().then(|| crate::progress::Progress::spinner("Looking"));
         (assembly.doctor)(request)?
     };
+    if let Some(problem) = mistake {
+        report.usable = false;
+        if let Some(Value::Array(issues)) = report.payload.get_mut("issues") {
+            issues.push(format!("configuration: {problem}").into());
+        }
+        report.checks.push(Check {
+            name: "configuration".to_owned(),
+            verdict: Verdict::Bad,
+            summary: problem.to_string(),
+            hints: problem.hints,
+        });
+    }
     let node = node(context);
     if printer.json {
         if let Value::Object(fields) = &mut report.payload {
