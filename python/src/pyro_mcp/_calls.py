@@ -1,0 +1,383 @@
+"""The verbs as requests: what `Pyro` and `AsyncPyro` have in common.
+
+Pure: checks what only this side can know, and leaves every other judgement to the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._wire import Call, segment, with_query
+from .errors import (
+    InvalidError,
+    NodeError,
+    NotAvailableError,
+    NotFoundError,
+    not_available,
+)
+
+if TYPE_CHECKING:
+    from .payloads import ExecResult, RunResult, VmCleanup, Workspace, WorkspaceList
+    from .vm import Vm, VmExecResult, VmNetworkInfo
+
+Command = str | Sequence[str]
+
+# A one-shot VM that was created by hand is a workspace with this label, which is deleted when it
+# was idle for too long.
+VM_LABEL = "pyro.kind"
+VM_VALUE = "vm"
+VM_TTL = (60, 3600)
+# How long one request for the end of an exec may take, seconds.
+WAIT = 60.0
+# How long after its timeout a command may take to end with all its processes, seconds.
+GRACE = 60.0
+
+# What the contract has and this version has not: `pyro.NAME` says so.
+PLANNED = frozenset(
+    {
+        "pull_environment",
+        "push_workspace_sync",
+        "export_workspace",
+        "diff_workspace",
+        "list_workspace_files",
+        "read_workspace_file",
+        "write_workspace_file",
+        "apply_workspace_patch",
+        "export_workspace_disk",
+        "list_workspace_disk",
+        "read_workspace_disk",
+        "create_snapshot",
+        "list_snapshots",
+        "delete_snapshot",
+        "reset_workspace",
+        "open_shell",
+        "read_shell",
+        "write_shell",
+        "signal_shell",
+        "close_shell",
+        "start_service",
+        "list_services",
+        "status_service",
+        "stop_service",
+        "logs_service",
+    }
+)
+
+
+def ignore_host_compat(allow_host_compat: bool) -> None:
+    """Says that the parameter does nothing, where it was set."""
+    if allow_host_compat:
+        import warnings
+
+        warnings.warn(
+            "allow_host_compat is ignored: nothing runs outside a virtual machine",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def refuse(**parameters: object) -> None:
+    """Refuses parameters that are of the contract and not built yet, where they are set."""
+    for name, value in parameters.items():
+        if value:
+            raise not_available(name)
+
+
+class PlannedError(NotAvailableError, AttributeError):
+    """A verb of the contract that is not built yet: `hasattr` is false for it."""
+
+    def __init__(self, name: str) -> None:
+        why = not_available(name)
+        super().__init__(why.message, code=why.code, hints=why.hints)
+        self.name = name
+
+
+# --- the node and its images ---------------------------------------------------------------------
+
+
+def node_status() -> Call:
+    return Call("GET", "/v1/node")
+
+
+def stop_node() -> Call:
+    return Call("POST", "/v1/node/stop")
+
+
+def disk_usage() -> Call:
+    return Call("GET", "/v1/df")
+
+
+def list_environments() -> Call:
+    return Call("GET", "/v1/environments")
+
+
+def _environment(name: str, rest: str = "") -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidError(f"{name!r} is not an environment", code="invalid_environment_name")
+    return f"/v1/environments/{segment(name)}{rest}"
+
+
+def inspect_environment(name: str) -> Call:
+    return Call("GET", _environment(name))
+
+
+def delete_environment(name: str) -> Call:
+    return Call("DELETE", _environment(name))
+
+
+def prune_environments() -> Call:
+    return Call("POST", "/v1/environments/prune")
+
+
+def build_environment(name: str, force: bool) -> Call:
+    return Call("POST", with_query(_environment(name, "/build"), force=force or None))
+
+
+def import_environment(name: str) -> Call:
+    return Call("POST", _environment(name, "/import"), content_type="application/x-tar")
+
+
+# --- workspaces ----------------------------------------------------------------------------------
+
+
+def creation(**values: Any) -> dict[str, Any]:
+    """What makes a workspace; what is `None` is left to the node."""
+    labels = values.pop("labels", None)
+    document = {name: value for name, value in values.items() if value is not None}
+    if labels:
+        document["labels"] = dict(labels)
+    return document
+
+
+def create_workspace(document: dict[str, Any]) -> Call:
+    return Call("POST", "/v1/workspaces", document)
+
+
+def list_workspaces() -> Call:
+    return Call("GET", "/v1/workspaces")
+
+
+def prune_workspaces(older_than_seconds: int, dry_run: bool) -> Call:
+    document = {"older_than_seconds": older_than_seconds, "dry_run": dry_run}
+    return Call("POST", "/v1/workspaces/prune", document)
+
+
+def in_workspace(workspace: str, rest: str = "") -> str:
+    return f"/v1/workspaces/{segment(workspace)}{rest}"
+
+
+def status_workspace(workspace: str) -> Call:
+    return Call("GET", in_workspace(workspace))
+
+
+def update_workspace(
+    workspace: str,
+    name: str | None,
+    clear_name: bool,
+    labels: Mapping[str, str] | None,
+    clear_labels: Sequence[str] | None,
+) -> Call:
+    document: dict[str, Any] = {"clear_name": clear_name}
+    if name is not None:
+        document["name"] = name
+    if labels:
+        document["labels"] = dict(labels)
+    if clear_labels:
+        document["clear_labels"] = list(clear_labels)
+    return Call("PATCH", in_workspace(workspace), document)
+
+
+def delete_workspace(workspace: str) -> Call:
+    return Call("DELETE", in_workspace(workspace))
+
+
+def start_workspace(workspace: str) -> Call:
+    return Call("POST", in_workspace(workspace, "/start"))
+
+
+def stop_workspace(workspace: str, grace_seconds: float | None) -> Call:
+    return Call("POST", with_query(in_workspace(workspace, "/stop"), grace_seconds=grace_seconds))
+
+
+def logs_workspace(workspace: str) -> Call:
+    return Call("GET", in_workspace(workspace, "/logs"))
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def exec_request(
+    command: Command,
+    *,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    timeout_seconds: float | None = None,
+    stdin: bool = False,
+    detach: bool = False,
+    terminal: tuple[int, int] | None = None,
+    no_start: bool = False,
+) -> dict[str, Any]:
+    """What runs a command. A list runs directly, a text by the guest's shell."""
+    if isinstance(command, str):
+        argv: str | list[str] = command
+    else:
+        try:
+            argv = list(command)
+        except TypeError:
+            argv = []
+        if not argv or not all(isinstance(word, str) for word in argv):
+            raise InvalidError(
+                f"{command!r} is not a command: give a text for the shell, or a list of texts",
+                code="invalid_exec",
+            )
+    document: dict[str, Any] = {"command": argv}
+    if cwd is not None:
+        document["cwd"] = str(cwd)
+    if env:
+        document["env"] = dict(env)
+    if user is not None:
+        document["user"] = user
+    if timeout_seconds:
+        document["timeout_seconds"] = timeout_seconds
+    if terminal is not None:
+        columns, rows = terminal
+        document["terminal"] = {"columns": columns, "rows": rows}
+    for name, value in (("stdin", stdin), ("detach", detach), ("no_start", no_start)):
+        if value:
+            document[name] = True
+    return document
+
+
+def start_exec(workspace: str, document: dict[str, Any]) -> Call:
+    upgrade = not document.get("detach", False)
+    return Call("POST", in_workspace(workspace, "/execs"), document, upgrade=upgrade)
+
+
+def list_execs(workspace: str) -> Call:
+    return Call("GET", in_workspace(workspace, "/execs"))
+
+
+def _in_exec(workspace: str, exec_id: str, rest: str = "") -> str:
+    if not isinstance(exec_id, str) or not exec_id:
+        raise NotFoundError(f"there is no exec {exec_id!r}", code="exec_not_found")
+    return in_workspace(workspace, f"/execs/{segment(exec_id)}{rest}")
+
+
+def status_exec(workspace: str, exec_id: str) -> Call:
+    return Call("GET", _in_exec(workspace, exec_id))
+
+
+def wait_exec(workspace: str, exec_id: str, timeout_seconds: float) -> Call:
+    target = with_query(_in_exec(workspace, exec_id, "/wait"), timeout_seconds=timeout_seconds)
+    return Call("GET", target)
+
+
+def signal_exec(workspace: str, exec_id: str, signal: str | int | None) -> Call:
+    document = {"signal": None if signal is None else str(int(signal))}
+    if isinstance(signal, str):
+        document = {"signal": signal}
+    return Call("POST", _in_exec(workspace, exec_id, "/signal"), document)
+
+
+def attach_exec(workspace: str, exec_id: str, offset: int, stdin: bool) -> Call:
+    target = with_query(
+        _in_exec(workspace, exec_id, "/attach"), offset=offset, stdin=stdin or None
+    )
+    return Call("GET", target, upgrade=True)
+
+
+def exec_output(
+    workspace: str, exec_id: str, offset: int, length: int | None, stream: str | None
+) -> Call:
+    target = _in_exec(workspace, exec_id, "/output")
+    return Call("GET", with_query(target, offset=offset, length=length, stream=stream))
+
+
+def run_in_vm(vm: dict[str, Any], exec_document: dict[str, Any]) -> Call:
+    return Call("POST", "/v1/run", {"vm": vm, "exec": exec_document}, upgrade=True)
+
+
+# --- one-shot VMs --------------------------------------------------------------------------------
+
+
+def vm_creation(**values: Any) -> dict[str, Any]:
+    """What makes a VM that is deleted once it was idle for its time."""
+    ttl = values["ttl_seconds"]
+    if not isinstance(ttl, int) or not VM_TTL[0] <= ttl <= VM_TTL[1]:
+        raise InvalidError(
+            f"{ttl} is not a valid ttl: {VM_TTL[0]} to {VM_TTL[1]} seconds",
+            code="invalid_limit",
+        )
+    return creation(**values, on_expiry="delete", labels={VM_LABEL: VM_VALUE})
+
+
+def check_vm(workspace: Workspace) -> Workspace:
+    """The workspace, where it is a VM that was created by hand."""
+    if workspace["labels"].get(VM_LABEL) != VM_VALUE:
+        raise NotFoundError(
+            f"{workspace['workspace_id']} is a workspace, and not a VM",
+            code="vm_not_found",
+            hints=["use the verbs for workspaces: exec_workspace, delete_workspace, ..."],
+        )
+    return workspace
+
+
+def vm_payload(workspace: Workspace) -> Vm:
+    """A VM as the contract has it."""
+    return {
+        "vm_id": workspace["workspace_id"],
+        "environment": workspace["environment"],
+        "environment_version": workspace["environment_version"],
+        "vcpu_count": workspace["vcpu_count"],
+        "mem_mib": workspace["mem_mib"],
+        "ttl_seconds": workspace["ttl_seconds"],
+        "created_at": workspace["created_at"],
+        "expires_at": workspace["expires_at"],
+        "state": workspace["state"],
+        "network_enabled": workspace["network_enabled"],
+        "allow_host_compat": workspace["allow_host_compat"],
+        "guest_ip": workspace["guest_ip"],
+        "tap_name": workspace["tap_name"],
+        "execution_mode": workspace["execution_mode"],
+        "metadata": workspace["metadata"],
+        "backend": workspace["backend"],
+        "accelerated": workspace["accelerated"],
+    }
+
+
+def vm_network_info(workspace: Workspace) -> VmNetworkInfo:
+    """The network of a VM, which has none so far."""
+    return {
+        "vm_id": workspace["workspace_id"],
+        "network_enabled": False,
+        "outbound_connectivity_expected": False,
+        "reason": "the VM has no network",
+    }
+
+
+def vm_exec_payload(vm: str, record: ExecResult) -> VmExecResult:
+    """The result of a VM's one command; the VM is gone."""
+    cleanup: VmCleanup = {"vm_id": vm, "deleted": True, "reason": "post_exec_cleanup"}
+    return {**record, "vm_id": vm, "cleanup": cleanup}
+
+
+def run_payload(record: ExecResult, cleanup: VmCleanup | None) -> RunResult:
+    """The result of a command in a fresh VM, which is gone."""
+    if cleanup is None:
+        raise NodeError(
+            "the node did not say what became of the VM", code="node_reply_invalid"
+        )
+    return {**record, "vm_id": cleanup["vm_id"], "cleanup": cleanup}
+
+
+def without_vms(listed: WorkspaceList) -> WorkspaceList:
+    """The workspaces that are not VMs made by hand."""
+    left = [one for one in listed["workspaces"] if one["labels"].get(VM_LABEL) != VM_VALUE]
+    return {**listed, "workspaces": left, "count": len(left)}
+
+
+def limit(timeout_seconds: float | None) -> float | None:
+    """When the end of a command with this timeout is believed in no more, seconds."""
+    return timeout_seconds + GRACE if timeout_seconds else None

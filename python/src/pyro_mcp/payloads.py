@@ -1,0 +1,678 @@
+"""What the node answers, as typed dictionaries.
+
+Written by `python/tools/generate_payloads.py` from `host/node/openapi.json`: do not edit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+__all__ = [
+    "BuildEvent",
+    "DeletedWorkspace",
+    "DiskUsage",
+    "Environment",
+    "EnvironmentCatalog",
+    "ErrorBody",
+    "Exec",
+    "ExecList",
+    "ExecLogEntry",
+    "ExecResult",
+    "ImportedEnvironment",
+    "NodeStatus",
+    "NodeStopped",
+    "PrunedEnvironments",
+    "PrunedWorkspaces",
+    "RunResult",
+    "Terminal",
+    "VmCleanup",
+    "Workspace",
+    "WorkspaceDiskUsage",
+    "WorkspaceLastCommand",
+    "WorkspaceList",
+    "WorkspaceLogs",
+    "WorkspaceSeed",
+    "WorkspaceSummary",
+]
+
+
+class BuildEventProgress(TypedDict):
+    """Something is being done."""
+
+    fraction: float | None
+    """0 to 1 where it is known."""
+
+    message: str
+    """What."""
+
+    type: Literal["progress"]
+
+
+class BuildEventDone(TypedDict):
+    """It is built (or was up to date)."""
+
+    built: bool
+    """Whether anything had to be built."""
+
+    environment: Environment
+    """What is installed now."""
+
+    type: Literal["done"]
+
+
+class BuildEventProblem(TypedDict):
+    """It failed; nothing was changed."""
+
+    problem: dict[str, Any]
+    """Why."""
+
+    type: Literal["problem"]
+
+
+BuildEvent = BuildEventProgress | BuildEventDone | BuildEventProblem
+
+
+class DeletedWorkspace(TypedDict):
+    """The reply to a delete."""
+
+    deleted: bool
+    """Always true."""
+
+    reason: str
+    """`explicit_delete`."""
+
+    workspace_id: str
+    """What was deleted."""
+
+
+class DiskUsage(TypedDict):
+    """What the host's disk is used for."""
+
+    environments: list[Environment]
+    """Each environment."""
+
+    free_bytes: int
+    """Bytes still free where the state directory is."""
+
+    image_bytes: int
+    """Bytes of environments, kernels and boot files."""
+
+    workspace_bytes: int
+    """Bytes of all workspaces."""
+
+    workspaces: list[WorkspaceDiskUsage]
+    """Each workspace, largest first."""
+
+
+class Environment(TypedDict):
+    """An environment."""
+
+    cache_dir: str
+    """The image cache."""
+
+    catalog_version: str
+    """The catalogue it is from."""
+
+    compatibility: str
+    """Which guests it works with."""
+
+    default_packages: list[str]
+    """Packages it is known for."""
+
+    description: str
+    """What it is for."""
+
+    distribution: str
+    """For example `debian`."""
+
+    distribution_version: str
+    """For example `12`."""
+
+    install_dir: str
+    """Where it is, or would be."""
+
+    install_manifest: dict[str, Any]
+    """What is installed; null where it is not."""
+
+    installed: bool
+    """Whether it is here."""
+
+    name: str
+    """For example `debian:12`."""
+
+    oci_reference: str | None
+    """Null: registries come later."""
+
+    oci_registry: str | None
+    """Null: registries come later."""
+
+    oci_repository: str | None
+    """Null: registries come later."""
+
+    platform: str
+    """`linux-x86_64`."""
+
+    size_bytes: int
+    """Bytes it occupies on the host."""
+
+    source: str | None
+    """`built`, `imported` or null."""
+
+    source_digest: str | None
+    """SHA-256 of the root image, once it is installed."""
+
+    version: str
+    """Its version."""
+
+
+class EnvironmentCatalog(TypedDict):
+    """The payload of `env list --json`."""
+
+    catalog_version: str
+    """The catalogue's version."""
+
+    environments: list[Environment]
+    """Catalogue entries first, then imported ones, each sorted by name."""
+
+
+class ErrorBody(TypedDict):
+    """An error as every HTTP route answers it, and as `--json` prints it."""
+
+    causes: list[str] | None
+    """The causes alone, outermost first."""
+
+    code: str
+    """Stable, in snake_case."""
+
+    error: str
+    """One clear line, with its causes."""
+
+    hints: list[str]
+    """What to do next."""
+
+    kind: str
+    """The family: `invalid`, `not_found`, `conflict`, `not_available` or `failed`."""
+
+    ok: bool
+    """Always false."""
+
+
+class Exec(TypedDict):
+    """An exec without its output."""
+
+    cancelled: bool
+    """Whether a caller's cancel ended it."""
+
+    command: str
+    """The text, or the arguments joined with shell quoting."""
+
+    cpu_seconds: float
+    """CPU time it used, seconds."""
+
+    cwd: str
+    """Where it was started."""
+
+    detached: bool
+    """Whether nobody needs to stay attached."""
+
+    duration_ms: int
+    """Start to end, or to now."""
+
+    ended_at: float | None
+    """When it ended."""
+
+    exec_id: str
+    """Identifies it."""
+
+    exit_code: int | None
+    """Null while it runs, when it was lost, and never a guess; 128+N when signal N ended it."""
+
+    left_behind: int
+    """Processes it left behind, which were ended with it."""
+
+    lost: str | None
+    """Why there is no exit code though it does not run: `workload_restarted`, `vm_died`,
+    `workspace_stopped`.
+    """
+
+    memory_peak_bytes: int
+    """Its largest memory, bytes."""
+
+    oom_killed: bool
+    """Whether the kernel ended a process of it for want of memory."""
+
+    running: bool
+    """Whether it still runs."""
+
+    sequence: int
+    """1 for the first command since creation or reset."""
+
+    signal: int | None
+    """The signal that ended it."""
+
+    started_at: float
+    """When it started."""
+
+    stderr_bytes: int
+    """Bytes it wrote to stderr, kept or dropped."""
+
+    stdout_bytes: int
+    """Bytes it wrote to stdout, kept or dropped."""
+
+    timed_out: bool
+    """Whether its timeout ended it."""
+
+    truncated: bool
+    """Whether output was dropped from the middle."""
+
+    workspace_id: str
+    """Where it ran."""
+
+
+class ExecList(TypedDict):
+    """Every exec the node knows of a workspace, newest last."""
+
+    count: int
+    """How many."""
+
+    execs: list[Exec]
+    """The execs."""
+
+    running_count: int
+    """How many still run."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class ExecLogEntry(Exec):
+    """One command of the logs."""
+
+    execution_mode: str
+    """`guest_vsock`."""
+
+    recorded_at: float
+    """When it was recorded."""
+
+    stderr: str
+    """UTF-8 with replacement; where it is long, its head and tail."""
+
+    stderr_file: str
+    """A name for its stderr."""
+
+    stdout: str
+    """UTF-8 with replacement; where it is long, its head and tail."""
+
+    stdout_file: str
+    """A name for its stdout."""
+
+
+class ExecResult(Exec):
+    """An exec with its output: the payload of `exec --json`."""
+
+    environment: str
+    """The workspace's environment."""
+
+    environment_version: str | None
+    """Its version."""
+
+    execution_mode: str
+    """`guest_vsock`."""
+
+    lossy: bool
+    """Whether a byte had to be replaced in either text."""
+
+    stderr: str
+    """UTF-8 with replacement."""
+
+    stdout: str
+    """UTF-8 with replacement."""
+
+
+class ImportedEnvironment(Environment):
+    """The reply to an import."""
+
+    bytes_read: int
+    """Bytes of tar that were read."""
+
+
+class NodeStatus(TypedDict):
+    """The node as it stands."""
+
+    cache_directory: str
+    """The image cache."""
+
+    idle_exit_seconds: int | None
+    """Seconds without anything to watch after which it exits; null: never."""
+
+    pid: int
+    """Its process."""
+
+    started_at: float
+    """When it started."""
+
+    started_count: int
+    """Workspaces that are started."""
+
+    state_directory: str
+    """Its state directory."""
+
+    version: str
+    """pyro's version."""
+
+    workspace_count: int
+    """Workspaces there are."""
+
+
+class NodeStopped(TypedDict):
+    """The reply to a stop."""
+
+    pid: int
+    """The process that ends."""
+
+    started_count: int
+    """Workspaces that go on running without it."""
+
+    stopping: bool
+    """Always true."""
+
+
+class PrunedEnvironments(TypedDict):
+    """The reply to a prune."""
+
+    count: int
+    """How many."""
+
+    deleted_environment_dirs: list[str]
+    """What was deleted."""
+
+
+class PrunedWorkspaces(TypedDict):
+    """The reply to a prune."""
+
+    count: int
+    """How many."""
+
+    deleted_workspace_ids: list[str]
+    """What was (or would be) deleted."""
+
+    dry_run: bool
+    """Whether it was only said."""
+
+    freed_bytes: int
+    """Bytes on the host that this frees."""
+
+
+class RunResult(ExecResult):
+    """The payload of `run --json`."""
+
+    cleanup: VmCleanup
+    """What became of the VM."""
+
+    vm_id: str
+    """The VM, deleted by now."""
+
+
+class Terminal(TypedDict):
+    """A terminal's size in characters."""
+
+    columns: int
+    """Columns."""
+
+    rows: int
+    """Rows."""
+
+
+class VmCleanup(TypedDict):
+    """What became of a one-shot VM."""
+
+    deleted: bool
+    """Always true."""
+
+    reason: str
+    """`post_exec_cleanup`."""
+
+    vm_id: str
+    """The VM."""
+
+
+class Workspace(TypedDict):
+    """A workspace."""
+
+    accelerated: bool
+    """Whether hardware virtualisation runs it."""
+
+    activity: str | None
+    """What is being done to it: `creating`, `starting`, `stopping`, `deleting`, or null."""
+
+    allow_host_compat: bool
+    """Always false."""
+
+    backend: str
+    """`firecracker` or `qemu`."""
+
+    command_count: int
+    """Commands since creation or reset."""
+
+    created_at: float
+    """When it was made."""
+
+    disk_bytes: int
+    """Bytes its disks occupy on the host."""
+
+    disk_mib: int
+    """Apparent size of its disk, MiB."""
+
+    environment: str
+    """Its environment's name."""
+
+    environment_version: str | None
+    """Its environment's version."""
+
+    execution_mode: str
+    """`guest_vsock`, or `pending` before its first start."""
+
+    expires_at: float | None
+    """When it expires unless it is used before."""
+
+    guest_ip: str | None
+    """Always null: there is no interface of its own."""
+
+    labels: dict[str, str]
+    """Discovery labels, sorted by key."""
+
+    last_activity_at: float
+    """When it was last used."""
+
+    last_command: WorkspaceLastCommand | None
+
+    last_reset_at: float | None
+    """When it was last reset."""
+
+    mem_mib: int
+    """Memory, MiB."""
+
+    metadata: dict[str, str]
+    """Free for the node's notes."""
+
+    name: str | None
+    """Discovery name."""
+
+    network_enabled: bool
+    """Whether it has a network."""
+
+    network_policy: str
+    """`off`."""
+
+    on_expiry: str
+    """`stop` or `delete`."""
+
+    reset_count: int
+    """How often it was reset."""
+
+    running_service_count: int
+    """Services that run."""
+
+    secrets: list[dict[str, Any]]
+    """Always empty so far."""
+
+    service_count: int
+    """Services it has."""
+
+    state: str
+    """`started` or `stopped`."""
+
+    stop_detail: str | None
+    """More about the stop, one line."""
+
+    stop_reason: str | None
+    """Why it is stopped: `requested`, `idle`, `guest_crashed`, `vm_killed`, `keeper_killed`,
+    `host_restarted`, `start_failed`; null while it is started.
+    """
+
+    tap_name: str | None
+    """Always null: there is no interface of its own."""
+
+    ttl_seconds: int | None
+    """Idle time after which it expires, seconds."""
+
+    vcpu_count: int
+    """Virtual CPUs."""
+
+    workload_restarts: int
+    """How often its workload was restarted inside the running VM (`reboot`, or its init died)."""
+
+    workspace_id: str
+    """Identifies it."""
+
+    workspace_path: str
+    """`/workspace`."""
+
+    workspace_seed: WorkspaceSeed
+    """What `/workspace` began with."""
+
+
+class WorkspaceDiskUsage(TypedDict):
+    """What one workspace occupies on the host."""
+
+    disk_bytes: int
+    """Bytes of its workspace disk."""
+
+    name: str | None
+    """Its name."""
+
+    record_bytes: int
+    """Bytes of its agent disk and of the records kept for it."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class WorkspaceLastCommand(TypedDict):
+    """The newest finished command."""
+
+    command: str
+    """As `exec` shows it."""
+
+    cwd: str
+    """Where it was started."""
+
+    duration_ms: int
+    """Start to end."""
+
+    execution_mode: str
+    """`guest_vsock`."""
+
+    exit_code: int | None
+    """Null when it was lost."""
+
+    sequence: int
+    """1 for the first."""
+
+
+class WorkspaceList(TypedDict):
+    """All workspaces: most recently used first."""
+
+    count: int
+    """How many."""
+
+    workspaces: list[WorkspaceSummary]
+    """The workspaces."""
+
+
+class WorkspaceLogs(TypedDict):
+    """The commands of a workspace with their output, since creation or reset."""
+
+    count: int
+    """How many."""
+
+    entries: list[ExecLogEntry]
+    """Oldest first."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class WorkspaceSeed(TypedDict):
+    """What `/workspace` began with."""
+
+    bytes_written: int
+    """Bytes of file content."""
+
+    destination: str
+    """`/workspace`."""
+
+    entry_count: int
+    """Files, directories and links."""
+
+    mode: str
+    """`empty`, `directory` or `tar_archive`."""
+
+    seed_path: str | None
+    """Where it came from."""
+
+
+class WorkspaceSummary(TypedDict):
+    """A workspace in a list."""
+
+    activity: str | None
+    """What is being done to it."""
+
+    backend: str
+    """`firecracker` or `qemu`."""
+
+    command_count: int
+    """Commands since creation or reset."""
+
+    created_at: float
+    """When it was made."""
+
+    environment: str
+    """Its environment's name."""
+
+    expires_at: float | None
+    """When it expires unless it is used before."""
+
+    labels: dict[str, str]
+    """Discovery labels."""
+
+    last_activity_at: float
+    """When it was last used."""
+
+    name: str | None
+    """Discovery name."""
+
+    running_service_count: int
+    """Services that run."""
+
+    service_count: int
+    """Services it has."""
+
+    state: str
+    """`started` or `stopped`."""
+
+    stop_reason: str | None
+    """Why it is stopped."""
+
+    workspace_id: str
+    """Identifies it."""

@@ -1,0 +1,376 @@
+"""A command that runs in a workspace, and the streams of it."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from . import _calls as calls
+from . import _wire as wire
+from ._session import Session
+from .errors import ConflictError, NodeError, PyroError
+from .results import ExecInfo, ExecOutput
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._transport import Transport
+
+__all__ = ["InputStream", "OutputStream", "Process"]
+
+
+class OutputStream:
+    """Standard output or standard error of a command; iterating gives bytes as they come."""
+
+    def __init__(self, process: Process, kind: int) -> None:
+        self._process = process
+        self._pending = process._session.pending[kind]
+        self._ahead = b""
+
+    @property
+    def dropped_bytes(self) -> int:
+        """What came and was not read in time: more than 16 MiB are not kept for later.
+
+        The node has it still: `Process.read_output`.
+        """
+        return self._pending.dropped
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read_some():
+            yield piece
+
+    def read_some(self, most: int = -1, *, timeout: float | None = None) -> bytes:
+        """What there is, once there is something; nothing at the end.
+
+        Raises `NodeError` with the code `node_timeout` when nothing came in `timeout` seconds.
+        """
+        if self._ahead:
+            piece, self._ahead = self._ahead, b""
+            if 0 <= most < len(piece):
+                piece, self._ahead = piece[:most], piece[most:]
+            return piece
+        with self._process._changed:
+            self._process._hear_until(lambda: self._pending.size > 0, timeout)
+            if most < 0 and self._pending.size:
+                return self._pending.take_piece()
+            return self._pending.take(most)
+
+    def read(self, *, timeout: float | None = None) -> bytes:
+        """Everything up to the end."""
+        deadline = None if timeout is None else monotonic() + timeout
+        pieces = []
+        while True:
+            left = None if deadline is None else max(deadline - monotonic(), 0.0)
+            piece = self.read_some(timeout=left)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+
+    def lines(self, encoding: str = "utf-8", errors: str = "replace") -> Iterator[str]:
+        """Lines as they come, without their ends; the last one may have had none."""
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
+        rest = ""
+        for piece in self:
+            *lines, rest = (rest + decoder.decode(piece)).split("\n")
+            for number, line in enumerate(lines):
+                # Whoever stops between two lines finds the others next time.
+                self._ahead = "\n".join([*lines[number + 1 :], rest]).encode(encoding, errors)
+                yield line.removesuffix("\r")
+                self._ahead = b""
+        rest += decoder.decode(b"", True)
+        if rest:
+            yield rest
+
+
+class InputStream:
+    """Standard input of a command."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.closed = False
+
+    def write(self, data: bytes | str) -> int:
+        """Sends bytes (or a text, as UTF-8); waits while the command does not read."""
+        if self.closed:
+            raise ConflictError("the command's stdin was closed", code="stdin_closed")
+        encoded = data.encode() if isinstance(data, str) else bytes(data)
+        for frame in wire.stdin_frames(encoded):
+            self._process._say(frame)
+        return len(encoded)
+
+    def close(self) -> None:
+        """Ends the command's standard input."""
+        if not self.closed:
+            self.closed = True
+            self._process._say(wire.frame(wire.END))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._process._session.over:
+            self.close()
+
+
+class Process:
+    """A command that runs, and the connection to it.
+
+    Leaving it (`with`), closing it or losing the last reference to it ends a command that was
+    started by it; one that was attached to, or detached from, goes on. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        call: wire.Call,
+        *,
+        offset: int = 0,
+        stdin: bool = False,
+        owned: bool = True,
+    ) -> None:
+        self._transport = transport
+        self._session = Session(offset=offset)
+        self._changed = threading.Condition()
+        self._hearing = False
+        self._saying = threading.Lock()
+        self._owned = owned
+        self._pid = os.getpid()
+        self._stream: socket.socket | None = None
+        stream, rest = transport.open(call)
+        self._stream = stream
+        try:
+            if rest:
+                self._session.feed(rest)
+            with self._changed:
+                self._hear_until(lambda: self._session.started, transport.timeout)
+        except BaseException:
+            self.close()
+            raise
+        self.stdout = OutputStream(self, wire.STDOUT)
+        """Its standard output; with a terminal, all its output."""
+        self.stderr = OutputStream(self, wire.STDERR)
+        """Its standard error."""
+        self.stdin = InputStream(self) if stdin else None
+        """Its standard input, where that was asked for."""
+
+    def __repr__(self) -> str:
+        return f"<Process {self.exec_id} {self.info.command!r} in {self.workspace_id}>"
+
+    @property
+    def exec_id(self) -> str:
+        """Identifies the command within its workspace."""
+        return str(self._session.exec["exec_id"])
+
+    @property
+    def workspace_id(self) -> str:
+        """Where it runs."""
+        return str(self._session.exec["workspace_id"])
+
+    @property
+    def info(self) -> ExecInfo:
+        """The command as it was when it was last heard of."""
+        return ExecInfo.of(self._session.exec)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the caller should know, for example that the workspace was started for it."""
+        return list(self._session.notices)
+
+    @property
+    def offset(self) -> int:
+        """The position in its combined output up to which it was received: where to attach."""
+        return self._session.offset
+
+    @property
+    def gap_bytes(self) -> int:
+        """Output that the node dropped from the middle because there was too much of it."""
+        return self._session.gap_bytes
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code once its end was heard."""
+        code: int | None = self._session.exec["exit_code"]
+        return code
+
+    def wait(self, timeout: float | None = None) -> ExecInfo:
+        """Waits for its end. Output that is not read meanwhile is kept, up to 16 MiB a stream.
+
+        Raises `NodeError` with the code `node_timeout` when it still runs after `timeout` seconds;
+        the command goes on.
+        """
+        with self._changed:
+            self._hear_until(lambda: False, timeout)
+        return self.info
+
+    def kill(self, signal: str | int | None = None) -> None:
+        """Ends it and every process it started: TERM, grace period, KILL.
+
+        With a signal (`"INT"`, `signal.SIGINT`) only sends that.
+        """
+        if self._session.over:
+            return
+        call = calls.signal_exec(self.workspace_id, self.exec_id, signal)
+        try:
+            self._transport.json(call)
+        except PyroError as error:
+            if error.code != "exec_ended":
+                raise
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tells its terminal a new size."""
+        self._say(wire.control(type="resize", columns=columns, rows=rows))
+
+    def detach(self) -> None:
+        """Leaves it running: this end is closed, and `attach` finds it again."""
+        if not self._session.over:
+            self._say(wire.control(type="detach"))
+            self._session.failure = ConflictError(
+                "this end was detached", code="detached", hints=["attach() gives another"]
+            )
+        self._owned = False
+        self.close()
+
+    def attach(self, *, offset: int | None = None, stdin: bool = False) -> Process:
+        """Another end of the same command, from where this one is, or from `offset` on."""
+        start = self.offset if offset is None else offset
+        call = calls.attach_exec(self.workspace_id, self.exec_id, start, stdin)
+        return Process(self._transport, call, offset=start, stdin=stdin, owned=False)
+
+    def read_output(
+        self, *, offset: int = 0, length: int | None = None, stream: str | None = None
+    ) -> ExecOutput:
+        """Kept output by range of the combined output, also of what was read already."""
+        call = calls.exec_output(self.workspace_id, self.exec_id, offset, length, stream)
+        return output_of(*self._transport.call(call), offset=offset)
+
+    def close(self) -> None:
+        """Closes this end; ends the command where it was started by it and still runs."""
+        stream = self._stream
+        if stream is None:
+            return
+        self._stream = None
+        if self._pid == os.getpid():
+            import socket
+
+            try:
+                # Whoever waits in another thread wakes up.
+                stream.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_stream", None) is not None:
+            self.close()
+
+    def _socket(self) -> socket.socket:
+        if self._pid != os.getpid():
+            raise ConflictError(
+                "this end of the command belongs to the process that was forked",
+                code="stream_of_another_process",
+                hints=["attach() gives this process an end of its own"],
+            )
+        if self._stream is None:
+            raise ConflictError(
+                "this end of the command was closed",
+                code="stream_closed",
+                hints=["attach() gives another"],
+            )
+        return self._stream
+
+    def _say(self, frame: bytes) -> None:
+        with self._saying:
+            try:
+                self._socket().sendall(frame)
+            except OSError as error:
+                # The receiving side knows better why the connection broke.
+                if self._session.ended:
+                    return
+                raise (
+                    self._session.failure
+                    or wire.stream_lost(self.workspace_id, self.exec_id, error)
+                ) from error
+
+    def _hear_until(self, condition: _Condition, timeout: float | None) -> None:
+        """Hears the node until the condition holds or the command ended.
+
+        Called with the lock held. One thread reads for all; the others wait for what it finds.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        while not condition():
+            if self._session.ended:
+                return
+            if self._session.failure is not None:
+                raise self._session.failure
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise wire.silent("the stream of an exec", timeout or 0.0)
+            if self._hearing:
+                self._changed.wait(left)
+                continue
+            stream = self._socket()
+            self._hearing = True
+            self._changed.release()
+            data = None
+            broken: OSError | None = None
+            try:
+                if left is None or _readable(stream, left):
+                    data = stream.recv(wire.READ_AHEAD)
+            except OSError as error:
+                broken = error
+            finally:
+                self._changed.acquire()
+                self._hearing = False
+                self._changed.notify_all()
+            if broken is not None:
+                self._session.break_off(broken)
+            elif data is not None:
+                if not data and self._stream is None:
+                    self._socket()
+                self._session.feed(data)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Condition = Callable[[], bool]
+
+
+def _readable(stream: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def output_of(head: wire.Head, data: bytes, *, offset: int) -> ExecOutput:
+    """Kept output from an answer."""
+    try:
+        start = int(head.headers.get("pyro-output-from", offset))
+        end = int(head.headers.get("pyro-output-end", start + len(data)))
+    except ValueError as error:
+        raise NodeError(f"the positions are no numbers: {error}", code="node_reply_invalid") from error
+    return ExecOutput(start=start, end=end, data=data)

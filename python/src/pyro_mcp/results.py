@@ -1,0 +1,167 @@
+"""What the typed layer answers: frozen dataclasses with the fields of the payloads."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .errors import CommandFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+__all__ = ["CommandResult", "ExecInfo", "ExecOutput", "WorkspaceInfo"]
+
+
+class _Payload:
+    """Made of a payload: its fields, and no others."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: payload[name] for name in names if name in payload}, **more)
+
+
+@dataclass(frozen=True)
+class ExecInfo(_Payload):
+    """A command in a workspace: how it stands, or how it ended."""
+
+    exec_id: str
+    """Identifies it within its workspace."""
+    workspace_id: str
+    """Where it ran."""
+    sequence: int
+    """1 for the first command since creation."""
+    command: str
+    """The text, or the arguments joined with shell quoting."""
+    cwd: str
+    """Where it was started."""
+    running: bool
+    """Whether it still runs."""
+    detached: bool
+    """Whether nobody needs to stay attached."""
+    exit_code: int | None
+    """`None` while it runs, or when nobody saw its end; 128+N when signal N ended it."""
+    signal: int | None
+    """The signal that ended it."""
+    timed_out: bool
+    """Whether its timeout ended it."""
+    cancelled: bool
+    """Whether a caller ended it."""
+    oom_killed: bool
+    """Whether the kernel ended a process of it for want of memory."""
+    lost: str | None
+    """Why there is no exit code though it does not run."""
+    started_at: float
+    """Unix seconds."""
+    ended_at: float | None
+    """Unix seconds."""
+    duration_ms: int
+    """Start to end, or to now."""
+    stdout_bytes: int
+    """Bytes it wrote to stdout."""
+    stderr_bytes: int
+    """Bytes it wrote to stderr."""
+    truncated: bool
+    """Whether output was dropped."""
+    left_behind: int
+    """Processes it left behind, which were ended with it."""
+    memory_peak_bytes: int
+    """Its largest memory."""
+    cpu_seconds: float
+    """CPU time it used."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with 0."""
+        return self.exit_code == 0
+
+
+@dataclass(frozen=True)
+class CommandResult(ExecInfo):
+    """A command that ended, with what it printed."""
+
+    stdout: str
+    """Its standard output; bytes that are not UTF-8 are replaced."""
+    stderr: str
+    """Its standard error; bytes that are not UTF-8 are replaced."""
+    raw_stdout: bytes = dataclasses.field(repr=False)
+    """Its standard output, byte for byte."""
+    raw_stderr: bytes = dataclasses.field(repr=False)
+    """Its standard error, byte for byte."""
+
+    def check(self) -> Self:
+        """Itself, where it ended with 0; otherwise raises `CommandFailedError`."""
+        if self.exit_code != 0:
+            raise CommandFailedError(self)
+        return self
+
+
+@dataclass(frozen=True)
+class ExecOutput:
+    """Kept output of a command, by range of its combined output."""
+
+    start: int
+    """The position of the first byte."""
+    end: int
+    """The position after the last byte."""
+    data: bytes
+    """The bytes of the streams that were asked for."""
+
+
+@dataclass(frozen=True)
+class WorkspaceInfo(_Payload):
+    """A workspace as it stands."""
+
+    workspace_id: str
+    """Identifies it."""
+    name: str | None
+    """Discovery name."""
+    labels: dict[str, str]
+    """Discovery labels."""
+    environment: str
+    """Its environment's name."""
+    environment_version: str | None
+    """Its environment's version."""
+    vcpu_count: int
+    """Virtual CPUs."""
+    mem_mib: int
+    """Memory, MiB."""
+    disk_mib: int
+    """Apparent size of its disk, MiB."""
+    ttl_seconds: int | None
+    """Idle time after which it expires."""
+    on_expiry: str
+    """`stop` or `delete`."""
+    created_at: float
+    """Unix seconds."""
+    last_activity_at: float
+    """Unix seconds."""
+    expires_at: float | None
+    """Unix seconds."""
+    state: str
+    """`started` or `stopped`."""
+    activity: str | None
+    """What is being done to it."""
+    stop_reason: str | None
+    """Why it is stopped."""
+    stop_detail: str | None
+    """More about the stop."""
+    network_policy: str
+    """`off`."""
+    command_count: int
+    """Commands since creation."""
+    backend: str
+    """`firecracker` or `qemu`."""
+    accelerated: bool
+    """Whether hardware virtualisation runs it."""
+    disk_bytes: int
+    """Bytes its disks occupy on the host."""
+    workload_restarts: int
+    """How often it was rebooted from inside."""
