@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .aio import AsyncProcess, AsyncPyro, AsyncWorkspace
+    from .aio_client import AsyncPyro
+    from .aio_process import AsyncProcess
+    from .aio_workspace import AsyncWorkspace
     from .client import Pyro
     from .errors import (
         CommandFailedError,
@@ -56,9 +58,9 @@ __all__ = [
 
 # Where each name is; loaded once it is used, so that importing the package costs next to nothing.
 _MODULES = {
-    "AsyncProcess": "aio",
-    "AsyncPyro": "aio",
-    "AsyncWorkspace": "aio",
+    "AsyncProcess": "aio_process",
+    "AsyncPyro": "aio_client",
+    "AsyncWorkspace": "aio_workspace",
     "CommandResult": "results",
     "ExecInfo": "results",
     "ExecOutput": "results",

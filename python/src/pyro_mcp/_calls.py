@@ -282,9 +282,7 @@ def signal_exec(workspace: str, exec_id: str, signal: str | int | None) -> Call:
 
 
 def attach_exec(workspace: str, exec_id: str, offset: int, stdin: bool) -> Call:
-    target = with_query(
-        _in_exec(workspace, exec_id, "/attach"), offset=offset, stdin=stdin or None
-    )
+    target = with_query(_in_exec(workspace, exec_id, "/attach"), offset=offset, stdin=stdin or None)
     return Call("GET", target, upgrade=True)
 
 
@@ -366,9 +364,7 @@ def vm_exec_payload(vm: str, record: ExecResult) -> VmExecResult:
 def run_payload(record: ExecResult, cleanup: VmCleanup | None) -> RunResult:
     """The result of a command in a fresh VM, which is gone."""
     if cleanup is None:
-        raise NodeError(
-            "the node did not say what became of the VM", code="node_reply_invalid"
-        )
+        raise NodeError("the node did not say what became of the VM", code="node_reply_invalid")
     return {**record, "vm_id": cleanup["vm_id"], "cleanup": cleanup}
 
 

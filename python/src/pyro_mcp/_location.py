@@ -75,12 +75,8 @@ def locate(
     if may_start is None:
         may_start = values.get("PYRO_NODE_START") != "never"
     return Location(
-        state=directory(
-            home, "PYRO_HOME", "XDG_STATE_HOME", ".local/state", "the state directory"
-        ),
-        cache=directory(
-            cache_dir, "PYRO_CACHE_DIR", "XDG_CACHE_HOME", ".cache", "the image cache"
-        ),
+        state=directory(home, "PYRO_HOME", "XDG_STATE_HOME", ".local/state", "the state directory"),
+        cache=directory(cache_dir, "PYRO_CACHE_DIR", "XDG_CACHE_HOME", ".cache", "the image cache"),
         program=os.path.abspath(os.fspath(named)) if named is not None else None,
         may_start=may_start,
     )
@@ -163,6 +159,5 @@ def _key(path: bytes) -> str:
     """A path as text that is unique also where it is not UTF-8, as the command line writes it."""
     named = {9: "\\t", 13: "\\r", 10: "\\n", 39: "\\'", 34: '\\"', 92: "\\\\"}
     return "".join(
-        named.get(byte) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}")
-        for byte in path
+        named.get(byte) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}") for byte in path
     )

@@ -114,9 +114,7 @@ def connect_or_start(location: Location, timeout: float | None) -> socket.socket
 
 def _failed(location: Location, message: str) -> NodeError:
     log = os.path.join(location.state, LOG)
-    return NodeError(
-        message, code="node_start_failed", hints=[f"what it said last is in {log}"]
-    )
+    return NodeError(message, code="node_start_failed", hints=[f"what it said last is in {log}"])
 
 
 def _start(location: Location) -> None:

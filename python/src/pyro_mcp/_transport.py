@@ -1,7 +1,7 @@
 """Calls over the node's socket, blocking: one connection each.
 
-Nothing is shared between calls, so threads need no lock and a forked child inherits nothing it could
-spoil; a node that was restarted, or ended by idleness, is found by the next call.
+Nothing is shared between calls, so threads need no lock and a forked child inherits nothing it
+could spoil; a node that was restarted, or ended by idleness, is found by the next call.
 """
 
 from __future__ import annotations
@@ -153,9 +153,7 @@ class Transport:
             stream.close()
             raise
 
-    def gather(
-        self, call: wire.Call, *, limit: float | None, data: bytes | None = None
-    ) -> Session:
+    def gather(self, call: wire.Call, *, limit: float | None, data: bytes | None = None) -> Session:
         """Carries a command to its end and gathers its output; `data` is its stdin.
 
         The node ends it by its own timeout; `limit` is when that is believed no more.

@@ -236,9 +236,7 @@ def control(**document: Any) -> bytes:
 def stdin_frames(data: bytes | bytearray | memoryview) -> list[bytes]:
     """Bytes for stdin in pieces the node takes."""
     view = memoryview(data).cast("B")
-    return [
-        frame(STDIN, bytes(view[at : at + MAX_FRAME])) for at in range(0, len(view), MAX_FRAME)
-    ]
+    return [frame(STDIN, bytes(view[at : at + MAX_FRAME])) for at in range(0, len(view), MAX_FRAME)]
 
 
 def parse(call: Call, data: bytes) -> Any:
@@ -305,4 +303,3 @@ def silent(what: str, seconds: float) -> NodeError:
         code="node_timeout",
         hints=["pyro node status says whether it runs; Pyro(timeout=...) waits longer"],
     )
-

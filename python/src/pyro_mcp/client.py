@@ -44,6 +44,7 @@ class Pyro:
         backend: `firecracker` or `qemu`; default `PYRO_BACKEND`, else what the host's probe picks.
         timeout: The longest silence of the node that is waited for, seconds, commands aside, which
             have timeouts of their own; `None`: for ever.
+
     """
 
     def __init__(
@@ -426,9 +427,7 @@ class Pyro:
 
     def list_execs(self, workspace_id: str) -> payloads.ExecList:
         """Every command of a workspace that is remembered, the newest last."""
-        execs: payloads.ExecList = self._transport.json(
-            calls.list_execs(self._name(workspace_id))
-        )
+        execs: payloads.ExecList = self._transport.json(calls.list_execs(self._name(workspace_id)))
         return execs
 
     def status_exec(self, workspace_id: str, exec_id: str) -> payloads.Exec:
@@ -563,4 +562,3 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
         if not piece:
             return
         yield piece
-

@@ -66,7 +66,7 @@ class OutputStream:
     def read(self, *, timeout: float | None = None) -> bytes:
         """Everything up to the end."""
         deadline = None if timeout is None else monotonic() + timeout
-        pieces = []
+        pieces: list[bytes] = []
         while True:
             left = None if deadline is None else max(deadline - monotonic(), 0.0)
             piece = self.read_some(timeout=left)
@@ -372,5 +372,7 @@ def output_of(head: wire.Head, data: bytes, *, offset: int) -> ExecOutput:
         start = int(head.headers.get("pyro-output-from", offset))
         end = int(head.headers.get("pyro-output-end", start + len(data)))
     except ValueError as error:
-        raise NodeError(f"the positions are no numbers: {error}", code="node_reply_invalid") from error
+        raise NodeError(
+            f"the positions are no numbers: {error}", code="node_reply_invalid"
+        ) from error
     return ExecOutput(start=start, end=end, data=data)

@@ -1,0 +1,511 @@
+"""The client for asyncio: every verb as a coroutine that takes and gives plain data.
+
+A task that is cancelled closes its connection, which ends the command it waited for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
+
+from . import _calls as calls
+from . import payloads
+from ._aio_transport import AsyncTransport
+from ._location import StrPath, locate, resolve
+from .aio_process import AsyncProcess
+from .client import BUILD_SILENCE, build_event, opened, pieces
+from .errors import FailedError
+from .process import output_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .results import ExecOutput
+    from .server import Server
+    from .vm import DeletedVm, ReapedVms, Vm, VmExecResult, VmNetworkInfo
+
+__all__ = ["AsyncPyro"]
+
+Command = calls.Command
+
+
+class AsyncPyro:
+    """Workspaces of the local node, which is found, or started by the first call that needs it.
+
+    Methods have the names, defaults and payloads of docs/python.md; a workspace is named by its id,
+    a unique prefix of it (4 characters or more), its name, or `@`. One object may be used by any
+    number of threads, and by forked children.
+
+    Args:
+        home: The state directory; default `PYRO_HOME`, else `$XDG_STATE_HOME/pyro`.
+        cache_dir: The image cache; default `PYRO_CACHE_DIR`, else `$XDG_CACHE_HOME/pyro`.
+        program: The `pyro` binary that a node is started with; default `PYRO_PROGRAM`, else the
+            one that came with this package, else the one in `PATH`.
+        start: Whether a node may be started; default yes, unless `PYRO_NODE_START=never`.
+        backend: `firecracker` or `qemu`; default `PYRO_BACKEND`, else what the host's probe picks.
+        timeout: The longest silence of the node that is waited for, seconds, commands aside, which
+            have timeouts of their own; `None`: for ever.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        home: StrPath | None = None,
+        cache_dir: StrPath | None = None,
+        program: StrPath | None = None,
+        start: bool | None = None,
+        backend: str | None = None,
+        timeout: float | None = 300.0,
+    ) -> None:
+        location = locate(home=home, cache_dir=cache_dir, program=program, may_start=start)
+        self._transport = AsyncTransport(location, timeout)
+        self._backend = backend if backend is not None else os.environ.get("PYRO_BACKEND") or None
+
+    def __repr__(self) -> str:
+        return f"Pyro(home={self._transport.location.state!r})"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in calls.PLANNED:
+            raise calls.PlannedError(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _name(self, workspace: str) -> str:
+        return resolve(workspace, self._transport.location)
+
+    # --- environments ---------------------------------------------------------------------------
+
+    async def list_environments(self) -> list[payloads.Environment]:
+        """Every environment: those of the catalogue, then the imported ones."""
+        catalog: payloads.EnvironmentCatalog = await self._transport.json(calls.list_environments())
+        return catalog["environments"]
+
+    async def inspect_environment(self, environment: str) -> payloads.Environment:
+        """One environment."""
+        found: payloads.Environment = await self._transport.json(
+            calls.inspect_environment(environment)
+        )
+        return found
+
+    async def build_environment(
+        self,
+        environment: str,
+        *,
+        force: bool = False,
+        progress: Callable[[str, float | None], None] | None = None,
+    ) -> payloads.Environment:
+        """Builds an environment of the catalogue from Debian's packages, unless it is up to date.
+
+        `progress` hears what is being done, and how much of it is done (0 to 1) where that is
+        known.
+        """
+        call = calls.build_environment(environment, force)
+        async for event in self._transport.lines(call, BUILD_SILENCE):
+            done = build_event(event, progress)
+            if done is not None:
+                return done
+        raise FailedError("the build ended without a word", code="node_reply_invalid")
+
+    async def import_environment(
+        self, environment: str, source: StrPath | BinaryIO
+    ) -> payloads.ImportedEnvironment:
+        """Makes an environment of a tar archive: a path, or a file open for reading bytes."""
+        call = calls.import_environment(environment)
+        timeout = BUILD_SILENCE
+        with opened(source) as file:
+            imported: payloads.ImportedEnvironment = await self._transport.upload(
+                call, pieces(file), timeout
+            )
+        return imported
+
+    async def delete_environment(self, environment: str) -> payloads.PrunedEnvironments:
+        """Takes an environment's name away, and its image unless a workspace stands on it."""
+        deleted: payloads.PrunedEnvironments = await self._transport.json(
+            calls.delete_environment(environment)
+        )
+        return deleted
+
+    async def prune_environments(self) -> payloads.PrunedEnvironments:
+        """Deletes images that nothing needs."""
+        pruned: payloads.PrunedEnvironments = await self._transport.json(calls.prune_environments())
+        return pruned
+
+    # --- one-shot VMs ---------------------------------------------------------------------------
+
+    async def run_in_vm(
+        self,
+        *,
+        environment: str,
+        command: Command,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        timeout_seconds: float | None = 30,
+        ttl_seconds: int = 600,
+        network: bool = False,
+        allow_host_compat: bool = False,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> payloads.RunResult:
+        """Runs a command in a fresh VM that is deleted afterwards."""
+        calls.ignore_host_compat(allow_host_compat)
+        calls.refuse(network=network)
+        vm = calls.creation(
+            environment=environment,
+            vcpu_count=vcpu_count,
+            mem_mib=mem_mib,
+            ttl_seconds=ttl_seconds,
+            backend=self._backend,
+        )
+        exec_document = calls.exec_request(
+            command, cwd=cwd, env=env, user=user, timeout_seconds=timeout_seconds
+        )
+        session = await self._transport.gather(
+            calls.run_in_vm(vm, exec_document), limit=calls.limit(timeout_seconds)
+        )
+        record = session.result()[0]
+        return calls.run_payload(record, session.cleanup)
+
+    async def create_vm(
+        self,
+        *,
+        environment: str,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int = 600,
+        network: bool = False,
+        allow_host_compat: bool = False,
+    ) -> Vm:
+        """Makes a VM for one command and starts it. The node deletes it after its idle time."""
+        calls.ignore_host_compat(allow_host_compat)
+        calls.refuse(network=network)
+        document = calls.vm_creation(
+            environment=environment,
+            vcpu_count=vcpu_count,
+            mem_mib=mem_mib,
+            ttl_seconds=ttl_seconds,
+            backend=self._backend,
+        )
+        return calls.vm_payload(await self._transport.json(calls.create_workspace(document)))
+
+    async def _vm(self, vm_id: str) -> payloads.Workspace:
+        return calls.check_vm(await self._transport.json(calls.status_workspace(self._name(vm_id))))
+
+    async def start_vm(self, vm_id: str) -> Vm:
+        """Starts a VM; one that runs is answered as it is."""
+        found = (await self._vm(vm_id))["workspace_id"]
+        return calls.vm_payload(await self._transport.json(calls.start_workspace(found)))
+
+    async def stop_vm(self, vm_id: str) -> Vm:
+        """Stops a VM."""
+        found = (await self._vm(vm_id))["workspace_id"]
+        return calls.vm_payload(await self._transport.json(calls.stop_workspace(found, None)))
+
+    async def status_vm(self, vm_id: str) -> Vm:
+        """One VM."""
+        return calls.vm_payload(await self._vm(vm_id))
+
+    async def exec_vm(
+        self, vm_id: str, *, command: Command, timeout_seconds: float | None = 30
+    ) -> VmExecResult:
+        """Runs a VM's one command. The VM is deleted afterwards, however it went."""
+        vm = (await self._vm(vm_id))["workspace_id"]
+        try:
+            document = calls.exec_request(command, timeout_seconds=timeout_seconds)
+            session = await self._transport.gather(
+                calls.start_exec(vm, document), limit=calls.limit(timeout_seconds)
+            )
+        finally:
+            await self._transport.json(calls.delete_workspace(vm))
+        return calls.vm_exec_payload(vm, session.result()[0])
+
+    async def delete_vm(self, vm_id: str) -> DeletedVm:
+        """Deletes a VM."""
+        vm = (await self._vm(vm_id))["workspace_id"]
+        await self._transport.json(calls.delete_workspace(vm))
+        return {"vm_id": vm, "deleted": True, "reason": "explicit_delete"}
+
+    async def network_info_vm(self, vm_id: str) -> VmNetworkInfo:
+        """The network of a VM, which has none so far."""
+        return calls.vm_network_info(await self._vm(vm_id))
+
+    async def reap_expired(self) -> ReapedVms:
+        """Nothing to do: the node itself deletes VMs whose time is over."""
+        await self._transport.json(calls.node_status())
+        return {"deleted_vm_ids": [], "count": 0}
+
+    # --- workspaces -----------------------------------------------------------------------------
+
+    async def create_workspace(
+        self,
+        *,
+        environment: str = "debian:12",
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int | None = None,
+        network_policy: str = "off",
+        allow_host_compat: bool = False,
+        seed_path: StrPath | None = None,
+        secrets: Sequence[Mapping[str, str]] | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        disk_mib: int | None = None,
+        on_expiry: Literal["stop", "delete"] | None = None,
+        backend: str | None = None,
+    ) -> payloads.Workspace:
+        """Makes a workspace and starts it; answers once its guest is ready."""
+        calls.ignore_host_compat(allow_host_compat)
+        calls.refuse(seed_path=seed_path, secrets=secrets)
+        document = calls.creation(
+            environment=environment,
+            vcpu_count=vcpu_count,
+            mem_mib=mem_mib,
+            ttl_seconds=ttl_seconds,
+            network_policy=network_policy,
+            name=name,
+            labels=labels,
+            disk_mib=disk_mib,
+            on_expiry=on_expiry,
+            backend=backend if backend is not None else self._backend,
+        )
+        made: payloads.Workspace = await self._transport.json(calls.create_workspace(document))
+        return made
+
+    async def list_workspaces(self) -> payloads.WorkspaceList:
+        """All workspaces, the most recently used first; VMs made by `create_vm` are left out."""
+        return calls.without_vms(await self._transport.json(calls.list_workspaces()))
+
+    async def update_workspace(
+        self,
+        workspace_id: str,
+        *,
+        name: str | None = None,
+        clear_name: bool = False,
+        labels: Mapping[str, str] | None = None,
+        clear_labels: Sequence[str] | None = None,
+    ) -> payloads.Workspace:
+        """Changes a workspace's name and labels."""
+        call = calls.update_workspace(
+            self._name(workspace_id), name, clear_name, labels, clear_labels
+        )
+        updated: payloads.Workspace = await self._transport.json(call)
+        return updated
+
+    async def status_workspace(self, workspace_id: str) -> payloads.Workspace:
+        """One workspace."""
+        found: payloads.Workspace = await self._transport.json(
+            calls.status_workspace(self._name(workspace_id))
+        )
+        return found
+
+    async def stop_workspace(
+        self, workspace_id: str, *, grace_seconds: float | None = None
+    ) -> payloads.Workspace:
+        """Stops a workspace: its commands are ended, its disk is synced, its VM ended."""
+        stopped: payloads.Workspace = await self._transport.json(
+            calls.stop_workspace(self._name(workspace_id), grace_seconds), more=grace_seconds or 0
+        )
+        return stopped
+
+    async def start_workspace(self, workspace_id: str) -> payloads.Workspace:
+        """Starts a workspace with the disk it had; one that runs is answered as it is."""
+        started: payloads.Workspace = await self._transport.json(
+            calls.start_workspace(self._name(workspace_id))
+        )
+        return started
+
+    async def delete_workspace(self, workspace_id: str) -> payloads.DeletedWorkspace:
+        """Deletes a workspace with its disk and records."""
+        deleted: payloads.DeletedWorkspace = await self._transport.json(
+            calls.delete_workspace(self._name(workspace_id))
+        )
+        return deleted
+
+    async def prune_workspaces(
+        self, *, older_than_seconds: int, dry_run: bool = False
+    ) -> payloads.PrunedWorkspaces:
+        """Deletes stopped workspaces that were not used for so long."""
+        pruned: payloads.PrunedWorkspaces = await self._transport.json(
+            calls.prune_workspaces(older_than_seconds, dry_run)
+        )
+        return pruned
+
+    async def logs_workspace(self, workspace_id: str) -> payloads.WorkspaceLogs:
+        """Every finished command of a workspace with its output; of long output, head and tail."""
+        logs: payloads.WorkspaceLogs = await self._transport.json(
+            calls.logs_workspace(self._name(workspace_id))
+        )
+        return logs
+
+    # --- commands -------------------------------------------------------------------------------
+
+    async def exec_workspace(
+        self,
+        workspace_id: str,
+        *,
+        command: Command,
+        timeout_seconds: float | None = 30,
+        secret_env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
+        no_start: bool = False,
+    ) -> payloads.ExecResult:
+        """Runs a command to its end and gathers its output, up to 64 MiB of each stream.
+
+        `timeout_seconds` ends the command with all its processes; 0 or `None`: no timeout.
+        """
+        calls.refuse(secret_env=secret_env)
+        document = calls.exec_request(
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            timeout_seconds=timeout_seconds,
+            stdin=input is not None,
+            no_start=no_start,
+        )
+        session = await self._transport.gather(
+            calls.start_exec(self._name(workspace_id), document),
+            limit=calls.limit(timeout_seconds),
+            data=input.encode() if isinstance(input, str) else input,
+        )
+        return session.result()[0]
+
+    async def open_exec(
+        self,
+        workspace_id: str,
+        *,
+        command: Command,
+        timeout_seconds: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stdin: bool = False,
+        terminal: tuple[int, int] | None = None,
+        no_start: bool = False,
+    ) -> AsyncProcess:
+        """Runs a command and gives its streams. `terminal` is its size: columns and rows."""
+        document = calls.exec_request(
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            timeout_seconds=timeout_seconds,
+            stdin=stdin,
+            terminal=terminal,
+            no_start=no_start,
+        )
+        call = calls.start_exec(self._name(workspace_id), document)
+        return await AsyncProcess._open(self._transport, call, stdin=stdin)
+
+    async def start_exec(
+        self,
+        workspace_id: str,
+        *,
+        command: Command,
+        timeout_seconds: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        no_start: bool = False,
+    ) -> payloads.ExecResult:
+        """Starts a command that nobody needs to wait for: `wait_exec`, `attach_exec` find it."""
+        document = calls.exec_request(
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            timeout_seconds=timeout_seconds,
+            detach=True,
+            no_start=no_start,
+        )
+        started: payloads.ExecResult = await self._transport.json(
+            calls.start_exec(self._name(workspace_id), document)
+        )
+        return started
+
+    async def list_execs(self, workspace_id: str) -> payloads.ExecList:
+        """Every command of a workspace that is remembered, the newest last."""
+        execs: payloads.ExecList = await self._transport.json(
+            calls.list_execs(self._name(workspace_id))
+        )
+        return execs
+
+    async def status_exec(self, workspace_id: str, exec_id: str) -> payloads.Exec:
+        """One command."""
+        found: payloads.Exec = await self._transport.json(
+            calls.status_exec(self._name(workspace_id), exec_id)
+        )
+        return found
+
+    async def wait_exec(
+        self, workspace_id: str, exec_id: str, *, timeout_seconds: float | None = None
+    ) -> payloads.Exec:
+        """A command once it has ended, or as it stands when the time is over."""
+        from time import monotonic
+
+        workspace = self._name(workspace_id)
+        deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
+        while True:
+            left = calls.WAIT if deadline is None else min(deadline - monotonic(), calls.WAIT)
+            if left <= 0:
+                return await self.status_exec(workspace, exec_id)
+            found: payloads.Exec = await self._transport.json(
+                calls.wait_exec(workspace, exec_id, left), more=left
+            )
+            if not found["running"]:
+                return found
+
+    async def signal_exec(
+        self, workspace_id: str, exec_id: str, *, signal: str | int | None = None
+    ) -> payloads.Exec:
+        """Sends a signal; without one: TERM to all its processes, grace period, KILL."""
+        found: payloads.Exec = await self._transport.json(
+            calls.signal_exec(self._name(workspace_id), exec_id, signal)
+        )
+        return found
+
+    async def attach_exec(
+        self, workspace_id: str, exec_id: str, *, offset: int = 0, stdin: bool = False
+    ) -> AsyncProcess:
+        """The streams of a command from this byte of its output on, as often as wanted."""
+        call = calls.attach_exec(self._name(workspace_id), exec_id, offset, stdin)
+        return await AsyncProcess._open(self._transport, call, offset=offset, stdin=stdin)
+
+    async def read_exec_output(
+        self,
+        workspace_id: str,
+        exec_id: str,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        stream: Literal["stdout", "stderr", "combined"] = "combined",
+    ) -> ExecOutput:
+        """Kept output of a command by range of its combined output."""
+        call = calls.exec_output(self._name(workspace_id), exec_id, offset, length, stream)
+        return output_of(*await self._transport.call(call), offset=offset)
+
+    # --- the node -------------------------------------------------------------------------------
+
+    async def node_status(self) -> payloads.NodeStatus:
+        """The node as it stands."""
+        status: payloads.NodeStatus = await self._transport.json(calls.node_status())
+        return status
+
+    async def stop_node(self) -> payloads.NodeStopped:
+        """Ends the node; workspaces go on running without it."""
+        stopped: payloads.NodeStopped = await self._transport.json(calls.stop_node())
+        return stopped
+
+    async def disk_usage(self) -> payloads.DiskUsage:
+        """What the host's disk is used for."""
+        usage: payloads.DiskUsage = await self._transport.json(calls.disk_usage())
+        return usage
+
+    def create_server(self, *, profile: str = "workspace-full") -> Server:
+        """An object whose `run()` serves this profile of MCP tools over stdio."""
+        from .server import Server
+
+        return Server(self._transport.location, profile)

@@ -1,0 +1,300 @@
+"""A command that runs in a workspace, and the streams of it, for asyncio.
+
+Nothing here runs in the background: whoever waits reads for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+from typing import TYPE_CHECKING
+
+from . import _calls as calls
+from . import _wire as wire
+from ._session import Session
+from .errors import ConflictError, PyroError
+from .process import output_of
+from .results import ExecInfo, ExecOutput
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._aio_transport import AsyncTransport, Connection
+
+__all__ = ["AsyncInputStream", "AsyncOutputStream", "AsyncProcess"]
+
+
+class AsyncOutputStream:
+    """Standard output or standard error of a command; iterating gives bytes as they come."""
+
+    def __init__(self, process: AsyncProcess, kind: int) -> None:
+        self._process = process
+        self._pending = process._session.pending[kind]
+        self._ahead = b""
+
+    @property
+    def dropped_bytes(self) -> int:
+        """What came and was not read in time: more than 16 MiB are not kept for later."""
+        return self._pending.dropped
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self.read_some():
+            yield piece
+
+    async def read_some(self, most: int = -1) -> bytes:
+        """What there is, once there is something; nothing at the end."""
+        if self._ahead:
+            piece, self._ahead = self._ahead, b""
+            if 0 <= most < len(piece):
+                piece, self._ahead = piece[:most], piece[most:]
+            return piece
+        await self._process._hear_until(lambda: self._pending.size > 0)
+        if most < 0 and self._pending.size:
+            return self._pending.take_piece()
+        return self._pending.take(most)
+
+    async def read(self) -> bytes:
+        """Everything up to the end."""
+        return b"".join([piece async for piece in self])
+
+    async def lines(self, encoding: str = "utf-8", errors: str = "replace") -> AsyncIterator[str]:
+        """Lines as they come, without their ends; the last one may have had none."""
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
+        rest = ""
+        async for piece in self:
+            *lines, rest = (rest + decoder.decode(piece)).split("\n")
+            for number, line in enumerate(lines):
+                # Whoever stops between two lines finds the others next time.
+                self._ahead = "\n".join([*lines[number + 1 :], rest]).encode(encoding, errors)
+                yield line.removesuffix("\r")
+                self._ahead = b""
+        rest += decoder.decode(b"", True)
+        if rest:
+            yield rest
+
+
+class AsyncInputStream:
+    """Standard input of a command."""
+
+    def __init__(self, process: AsyncProcess) -> None:
+        self._process = process
+        self.closed = False
+
+    async def write(self, data: bytes | str) -> int:
+        """Sends bytes (or a text, as UTF-8); waits while the command does not read."""
+        if self.closed:
+            raise ConflictError("the command's stdin was closed", code="stdin_closed")
+        encoded = data.encode() if isinstance(data, str) else bytes(data)
+        for frame in wire.stdin_frames(encoded):
+            await self._process._say(frame)
+        return len(encoded)
+
+    async def close(self) -> None:
+        """Ends the command's standard input."""
+        if not self.closed:
+            self.closed = True
+            await self._process._say(wire.frame(wire.END))
+
+
+class AsyncProcess:
+    """A command that runs, and the connection to it.
+
+    Leaving it (`async with`) or closing it ends a command that was started by it; one that was
+    attached to, or detached from, goes on.
+    """
+
+    def __init__(
+        self, transport: AsyncTransport, connection: Connection, session: Session, *, stdin: bool
+    ) -> None:
+        self._transport = transport
+        self._connection: Connection | None = connection
+        self._session = session
+        self._pid = os.getpid()
+        self._hearing: asyncio.Future[None] | None = None
+        self.stdout = AsyncOutputStream(self, wire.STDOUT)
+        """Its standard output; with a terminal, all its output."""
+        self.stderr = AsyncOutputStream(self, wire.STDERR)
+        """Its standard error."""
+        self.stdin = AsyncInputStream(self) if stdin else None
+        """Its standard input, where that was asked for."""
+
+    @classmethod
+    async def _open(
+        cls, transport: AsyncTransport, call: wire.Call, *, offset: int = 0, stdin: bool = False
+    ) -> AsyncProcess:
+        connection, rest = await transport.open(call)
+        process = cls(transport, connection, Session(offset=offset), stdin=stdin)
+        try:
+            if rest:
+                process._session.feed(rest)
+            await asyncio.wait_for(
+                process._hear_until(lambda: process._session.started), transport.timeout
+            )
+        except asyncio.TimeoutError as error:
+            process.close()
+            raise wire.silent(call.name, transport.timeout or 0.0) from error
+        except BaseException:
+            process.close()
+            raise
+        return process
+
+    def __repr__(self) -> str:
+        return f"<AsyncProcess {self.exec_id} {self.info.command!r} in {self.workspace_id}>"
+
+    @property
+    def exec_id(self) -> str:
+        """Identifies the command within its workspace."""
+        return str(self._session.exec["exec_id"])
+
+    @property
+    def workspace_id(self) -> str:
+        """Where it runs."""
+        return str(self._session.exec["workspace_id"])
+
+    @property
+    def info(self) -> ExecInfo:
+        """The command as it was when it was last heard of."""
+        return ExecInfo.of(self._session.exec)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the caller should know, for example that the workspace was started for it."""
+        return list(self._session.notices)
+
+    @property
+    def offset(self) -> int:
+        """The position in its combined output up to which it was received: where to attach."""
+        return self._session.offset
+
+    @property
+    def gap_bytes(self) -> int:
+        """Output that the node dropped from the middle because there was too much of it."""
+        return self._session.gap_bytes
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code once its end was heard."""
+        code: int | None = self._session.exec["exit_code"]
+        return code
+
+    async def wait(self) -> ExecInfo:
+        """Waits for its end. Output that is not read meanwhile is kept, up to 16 MiB a stream."""
+        await self._hear_until(lambda: False)
+        return self.info
+
+    async def kill(self, signal: str | int | None = None) -> None:
+        """Ends it and every process it started: TERM, grace period, KILL.
+
+        With a signal (`"INT"`, `signal.SIGINT`) only sends that.
+        """
+        if self._session.over:
+            return
+        try:
+            await self._transport.json(calls.signal_exec(self.workspace_id, self.exec_id, signal))
+        except PyroError as error:
+            if error.code != "exec_ended":
+                raise
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Tells its terminal a new size."""
+        await self._say(wire.control(type="resize", columns=columns, rows=rows))
+
+    async def detach(self) -> None:
+        """Leaves it running: this end is closed, and `attach` finds it again."""
+        if not self._session.over:
+            await self._say(wire.control(type="detach"))
+            self._session.failure = ConflictError(
+                "this end was detached", code="detached", hints=["attach() gives another"]
+            )
+        if self._connection is not None:
+            # What was said is sent before it is closed.
+            self._connection.writer.close()
+            self._connection = None
+
+    async def attach(self, *, offset: int | None = None, stdin: bool = False) -> AsyncProcess:
+        """Another end of the same command, from where this one is, or from `offset` on."""
+        start = self.offset if offset is None else offset
+        call = calls.attach_exec(self.workspace_id, self.exec_id, start, stdin)
+        return await AsyncProcess._open(self._transport, call, offset=start, stdin=stdin)
+
+    async def read_output(
+        self, *, offset: int = 0, length: int | None = None, stream: str | None = None
+    ) -> ExecOutput:
+        """Kept output by range of the combined output, also of what was read already."""
+        call = calls.exec_output(self.workspace_id, self.exec_id, offset, length, stream)
+        return output_of(*await self._transport.call(call), offset=offset)
+
+    def close(self) -> None:
+        """Closes this end; ends the command where it was started by it and still runs."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open_connection(self) -> Connection:
+        if self._pid != os.getpid():
+            raise ConflictError(
+                "this end of the command belongs to the process that was forked",
+                code="stream_of_another_process",
+                hints=["attach() gives this process an end of its own"],
+            )
+        if self._connection is None:
+            raise ConflictError(
+                "this end of the command was closed",
+                code="stream_closed",
+                hints=["attach() gives another"],
+            )
+        return self._connection
+
+    async def _say(self, frame: bytes) -> None:
+        connection = self._open_connection()
+        try:
+            connection.writer.write(frame)
+            await connection.writer.drain()
+        except OSError as error:
+            # The receiving side knows better why the connection broke.
+            if self._session.ended:
+                return
+            raise (
+                self._session.failure or wire.stream_lost(self.workspace_id, self.exec_id, error)
+            ) from error
+
+    async def _hear_until(self, condition: Callable[[], bool]) -> None:
+        """Hears the node until the condition holds or the command ended.
+
+        One task reads for all; the others wait for what it finds.
+        """
+        while not condition():
+            if self._session.ended:
+                return
+            if self._session.failure is not None:
+                raise self._session.failure
+            if self._hearing is not None:
+                await asyncio.shield(self._hearing)
+                continue
+            connection = self._open_connection()
+            hearing = self._hearing = asyncio.get_running_loop().create_future()
+            try:
+                data = await connection.reader.read(wire.READ_AHEAD)
+                if not data and self._connection is None:
+                    self._open_connection()
+                self._session.feed(data)
+            except OSError as error:
+                self._session.break_off(error)
+            finally:
+                self._hearing = None
+                hearing.set_result(None)

@@ -1,0 +1,294 @@
+"""A workspace as an object, for asyncio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import _calls as calls
+from .aio_client import AsyncPyro
+from .errors import NotFoundError
+from .results import CommandResult, ExecInfo, ExecOutput, WorkspaceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .aio_process import AsyncProcess
+
+__all__ = ["AsyncWorkspace"]
+
+Command = calls.Command
+
+
+class _Creation:
+    """Awaited, or entered with `async with`, which deletes what it made."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: AsyncWorkspace | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncWorkspace]:
+        made: Generator[Any, None, AsyncWorkspace] = self._make().__await__()
+        return made
+
+    async def __aenter__(self) -> AsyncWorkspace:
+        self._made = await self
+        return self._made
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._made is not None:
+            await self._made.__aexit__(kind, error, trace)
+
+
+class AsyncWorkspace:
+    """A workspace of the local node.
+
+    `AsyncWorkspace.create(...)` makes one, and is awaited, or entered with `async with`: leaving
+    then deletes it. `AsyncWorkspace.get(...)` finds one that is there, and never deletes it by
+    itself.
+    """
+
+    def __init__(
+        self, pyro: AsyncPyro, info: WorkspaceInfo, *, delete_on_exit: bool = False
+    ) -> None:
+        self._pyro = pyro
+        self._info = info
+        self._delete_on_exit = delete_on_exit
+
+    @classmethod
+    def create(
+        cls,
+        environment: str = "debian:12",
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        disk_mib: int | None = None,
+        ttl_seconds: int | None = None,
+        on_expiry: Literal["stop", "delete"] | None = None,
+        backend: str | None = None,
+        pyro: AsyncPyro | None = None,
+    ) -> _Creation:
+        """Makes a workspace and starts it: to be awaited, or entered with `async with`."""
+
+        async def make() -> AsyncWorkspace:
+            client = pyro if pyro is not None else AsyncPyro()
+            made = await client.create_workspace(
+                environment=environment,
+                name=name,
+                labels=labels,
+                vcpu_count=vcpu_count,
+                mem_mib=mem_mib,
+                disk_mib=disk_mib,
+                ttl_seconds=ttl_seconds,
+                on_expiry=on_expiry,
+                backend=backend,
+            )
+            return cls(client, WorkspaceInfo.of(made), delete_on_exit=True)
+
+        return _Creation(make)
+
+    @classmethod
+    async def get(cls, workspace: str = "@", *, pyro: AsyncPyro | None = None) -> Self:
+        """Finds a workspace by its id, a unique prefix of it, its name, or `@`."""
+        client = pyro if pyro is not None else AsyncPyro()
+        return cls(client, WorkspaceInfo.of(await client.status_workspace(workspace)))
+
+    @classmethod
+    async def list(cls, *, pyro: AsyncPyro | None = None) -> tuple[Self, ...]:
+        """All workspaces, the most recently used first."""
+        client = pyro if pyro is not None else AsyncPyro()
+        found = []
+        for one in (await client.list_workspaces())["workspaces"]:
+            found.append(await cls.get(one["workspace_id"], pyro=client))
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        name = f" {self._info.name!r}" if self._info.name else ""
+        return f"<Workspace {self.id}{name} of {self._info.environment}>"
+
+    @property
+    def id(self) -> str:
+        """Identifies it."""
+        return self._info.workspace_id
+
+    @property
+    def name(self) -> str | None:
+        """Its name, when it was last looked at."""
+        return self._info.name
+
+    @property
+    def info(self) -> WorkspaceInfo:
+        """The workspace as it was when it was last looked at."""
+        return self._info
+
+    @property
+    def pyro(self) -> AsyncPyro:
+        """The client it is reached by."""
+        return self._pyro
+
+    async def refresh(self) -> WorkspaceInfo:
+        """Looks at it again."""
+        return self._seen(await self._pyro.status_workspace(self.id))
+
+    def _seen(self, payload: Mapping[str, Any]) -> WorkspaceInfo:
+        self._info = WorkspaceInfo.of(payload)
+        return self._info
+
+    async def run(
+        self,
+        command: Command,
+        *,
+        check: bool = False,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
+    ) -> CommandResult:
+        """Runs a command to its end and gathers its output, up to 64 MiB of each stream.
+
+        A text runs by the guest's shell, a list directly. A `timeout` (seconds) ends the command
+        with all its processes; the result then says `timed_out` and has the output so far. With
+        `check`, a command that does not end with 0 raises `CommandFailedError`.
+        """
+        document = calls.exec_request(
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            timeout_seconds=timeout,
+            stdin=input is not None,
+        )
+        session = await self._pyro._transport.gather(
+            calls.start_exec(self.id, document),
+            limit=calls.limit(timeout),
+            data=input.encode() if isinstance(input, str) else input,
+        )
+        record, stdout, stderr = session.result()
+        result = CommandResult.of(record, raw_stdout=stdout, raw_stderr=stderr)
+        return result.check() if check else result
+
+    async def exec(
+        self,
+        command: Command,
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stdin: bool = False,
+        terminal: tuple[int, int] | None = None,
+    ) -> AsyncProcess:
+        """Runs a command and gives its streams while it runs."""
+        return await self._pyro.open_exec(
+            self.id,
+            command=command,
+            timeout_seconds=timeout,
+            cwd=cwd,
+            env=env,
+            user=user,
+            stdin=stdin,
+            terminal=terminal,
+        )
+
+    async def start_exec(
+        self,
+        command: Command,
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> ExecInfo:
+        """Starts a command that nobody needs to wait for; `attach` and `wait` find it."""
+        return ExecInfo.of(
+            await self._pyro.start_exec(
+                self.id, command=command, timeout_seconds=timeout, cwd=cwd, env=env, user=user
+            )
+        )
+
+    async def attach(self, exec_id: str, *, offset: int = 0, stdin: bool = False) -> AsyncProcess:
+        """The streams of a command from this byte of its output on, as often as wanted."""
+        return await self._pyro.attach_exec(self.id, exec_id, offset=offset, stdin=stdin)
+
+    async def wait(self, exec_id: str, *, timeout: float | None = None) -> ExecInfo:
+        """A command once it has ended, or as it stands when the time is over."""
+        return ExecInfo.of(await self._pyro.wait_exec(self.id, exec_id, timeout_seconds=timeout))
+
+    async def kill(self, exec_id: str, signal: str | int | None = None) -> ExecInfo:
+        """Sends a signal; without one: TERM to all its processes, grace period, KILL."""
+        return ExecInfo.of(await self._pyro.signal_exec(self.id, exec_id, signal=signal))
+
+    async def output(
+        self,
+        exec_id: str,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        stream: Literal["stdout", "stderr", "combined"] = "combined",
+    ) -> ExecOutput:
+        """Kept output of a command by range of its combined output."""
+        return await self._pyro.read_exec_output(
+            self.id, exec_id, offset=offset, length=length, stream=stream
+        )
+
+    async def execs(self) -> tuple[ExecInfo, ...]:
+        """Every command that is remembered, the newest last."""
+        listed = await self._pyro.list_execs(self.id)
+        return tuple(ExecInfo.of(one) for one in listed["execs"])
+
+    async def update(
+        self,
+        *,
+        name: str | None = None,
+        clear_name: bool = False,
+        labels: Mapping[str, str] | None = None,
+        clear_labels: tuple[str, ...] = (),
+    ) -> WorkspaceInfo:
+        """Changes its name and labels."""
+        return self._seen(
+            await self._pyro.update_workspace(
+                self.id,
+                name=name,
+                clear_name=clear_name,
+                labels=labels,
+                clear_labels=clear_labels,
+            )
+        )
+
+    async def stop(self, *, grace: float | None = None) -> WorkspaceInfo:
+        """Stops it: its commands are ended, its disk is synced, its VM ended."""
+        return self._seen(await self._pyro.stop_workspace(self.id, grace_seconds=grace))
+
+    async def start(self) -> WorkspaceInfo:
+        """Starts it with the disk it had."""
+        return self._seen(await self._pyro.start_workspace(self.id))
+
+    async def delete(self) -> None:
+        """Deletes it with its disk and records."""
+        await self._pyro.delete_workspace(self.id)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._delete_on_exit:
+            try:
+                await self.delete()
+            except NotFoundError:
+                # Somebody deleted it before.
+                pass
