@@ -16,7 +16,7 @@ pub use exit::ExitStatus;
 pub use id::{ExecId, InvalidId, WorkspaceId};
 pub use launch::{Channel, ExitRecord, KeeperRecord, Launch};
 pub use name::{EnvironmentName, InvalidName, LabelKey, LabelValue, WorkspaceName};
-pub use problem::{Kind, Problem};
+pub use problem::{Kind, Problem, is_disk_full};
 pub use size::{InvalidSize, Mebibytes, VcpuCount};
 
 /// The directory inside every workspace that holds the user's files.

@@ -1,5 +1,7 @@
 //! The one form in which an error reaches a person or a program.
 
+use std::{error::Error, io};
+
 use serde::{Deserialize, Serialize};
 
 /// An error at the edge: what happened, why, and what to type next.
@@ -81,7 +83,7 @@ impl Problem {
     }
 
     /// A failure told by an error and its chain of sources.
-    pub fn from_error(code: impl Into<String>, error: &dyn std::error::Error) -> Self {
+    pub fn from_error(code: impl Into<String>, error: &dyn Error) -> Self {
         let mut problem = Self::failed(code, error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
@@ -106,6 +108,19 @@ impl Problem {
     }
 }
 
+/// Whether an error or any of its sources says that a disk, or the user's part of it, is full.
+pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)?;
@@ -116,7 +131,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl Error for Problem {}
 
 impl From<crate::InvalidId> for Problem {
     fn from(error: crate::InvalidId) -> Self {

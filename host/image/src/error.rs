@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
-use pyro_core::{Kind, Problem};
+use pyro_core::{Kind, Problem, is_disk_full};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -126,12 +126,20 @@ pub enum Error {
         /// What to do instead.
         hint: &'static str,
     },
-    /// No recipe has this name.
-    #[error("there is no environment {name:?} to build")]
+    /// Nothing is installed under this name, and no recipe has it.
+    #[error("there is no environment {name:?}")]
     UnknownEnvironment {
         /// The name that was asked for.
         name: String,
-        /// The names that would do.
+        /// The names there are.
+        known: String,
+    },
+    /// No recipe has this name, so that it cannot be built.
+    #[error("{name:?} is not in the catalogue, so it cannot be built")]
+    NotInCatalogue {
+        /// The name.
+        name: String,
+        /// The names in it.
         known: String,
     },
     /// An import would take the place of a built-in environment.
@@ -159,6 +167,9 @@ pub struct LastWords(pub String);
 impl Error {
     /// The stable code of this error.
     pub fn code(&self) -> &'static str {
+        if self.is_disk_full() {
+            return "host_disk_full";
+        }
         match self {
             Self::MissingProgram { .. } => "missing_program",
             Self::Run { .. } => "program_not_started",
@@ -176,16 +187,29 @@ impl Error {
             Self::Archive(_) => "archive_unreadable",
             Self::TooLarge { .. } => "environment_too_large",
             Self::NotARoot { .. } => "not_a_root_file_system",
-            Self::UnknownEnvironment { .. } => "environment_unknown",
+            Self::UnknownEnvironment { .. } | Self::NotInCatalogue { .. } => "environment_unknown",
             Self::ReservedName { .. } => "environment_name_reserved",
             Self::NotInstalled { .. } => "environment_not_installed",
             Self::Cancelled => "cancelled",
         }
     }
 
-    fn kind(&self) -> Kind {
+    /// Whether the host's disk is full: a call said so, or a program did with its last words.
+    fn is_disk_full(&self) -> bool {
         match self {
-            Self::UnknownEnvironment { .. } => Kind::NotFound,
+            Self::Failed { source: LastWords(said), .. } => {
+                said.contains("No space left on device") || said.contains("Disk quota exceeded")
+            }
+            _ => is_disk_full(self),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.is_disk_full() {
+            return Kind::Failed;
+        }
+        match self {
+            Self::UnknownEnvironment { .. } | Self::NotInCatalogue { .. } => Kind::NotFound,
             Self::Archive(_)
             | Self::TooLarge { .. }
             | Self::NotARoot { .. }
@@ -196,6 +220,13 @@ impl Error {
     }
 
     fn hint(&self) -> Option<String> {
+        if self.is_disk_full() {
+            return Some(
+                "free space on the host's disk; `pyro df` shows what pyro uses, `pyro env prune` \
+                 deletes images that nothing needs"
+                    .to_owned(),
+            );
+        }
         match self {
             Self::MissingProgram { packages, .. } => Some(format!("apt-get install {packages}")),
             Self::Failed { unprivileged: true, .. } => Some(
@@ -207,8 +238,11 @@ impl Error {
                 Some("pyro env build debian:12".to_owned())
             }
             Self::NotInstalled { name } => Some(format!("pyro env build {name}")),
-            Self::UnknownEnvironment { known, .. } => Some(format!(
-                "built-in environments: {known}; any other comes by `pyro env import NAME TAR`"
+            Self::UnknownEnvironment { known, .. } => {
+                Some(format!("there are: {known}; any other comes by `pyro env import NAME TAR`"))
+            }
+            Self::NotInCatalogue { known, .. } => Some(format!(
+                "the catalogue has: {known}; an imported one is renewed by `pyro env import`"
             )),
             Self::ReservedName { .. } => {
                 Some("choose another name, or `pyro env build` for the built-in one".to_owned())
@@ -219,9 +253,6 @@ impl Error {
                 "remove {} and build again: images hold nothing that cannot be built again",
                 path.display()
             )),
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("pyro env prune".to_owned())
-            }
             _ => None,
         }
     }
@@ -235,5 +266,43 @@ impl From<Error> for Problem {
             Some(hint) => problem.hint(hint),
             None => problem,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_wherever_it_was_met() {
+        let full = || io::Error::from_raw_os_error(28);
+        let quota = || io::Error::from_raw_os_error(122);
+        let said = "mksquashfs: write failed because No space left on device".to_owned();
+        let errors = [
+            Error::Write { path: "/c/x".into(), source: full() },
+            Error::Write { path: "/c/x".into(), source: quota() },
+            Error::Cache {
+                path: "/c".into(),
+                source: pyro_directory::DirectoryError::Write {
+                    path: "/c/names/x".into(),
+                    source: full(),
+                },
+            },
+            Error::Failed {
+                program: "mksquashfs",
+                status: ExitStatus::from_raw(256),
+                source: LastWords(said),
+                unprivileged: true,
+            },
+        ];
+        for error in errors {
+            let problem = Problem::from(error);
+            assert_eq!(problem.code, "host_disk_full", "{problem}");
+            assert!(problem.hints[0].contains("pyro df"), "{problem:?}");
+        }
+        let denied = Error::Write { path: "/c/x".into(), source: io::Error::from_raw_os_error(13) };
+        assert_eq!(Problem::from(denied).code, "write_failed");
     }
 }

@@ -79,14 +79,9 @@ impl From<NodeError> for Problem {
 
 /// The state directory does not take what a node keeps there; a full disk is told as that.
 fn state_unusable(error: &NodeError) -> Problem {
-    let mut source = Some(error as &dyn std::error::Error);
-    while let Some(cause) = source {
-        let cause_io = cause.downcast_ref::<io::Error>();
-        if cause_io.is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull) {
-            return Problem::from_error("host_disk_full", error)
-                .hint("free space where the state directory is");
-        }
-        source = cause.source();
+    if pyro_core::is_disk_full(error) {
+        return Problem::from_error("host_disk_full", error)
+            .hint("free space where the state directory is");
     }
     Problem::from_error("state_unusable", error)
         .hint("check the state directory's permissions: PYRO_HOME, else XDG_STATE_HOME")

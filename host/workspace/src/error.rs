@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use pyro_core::{ExecId, Problem, WorkspaceId};
+use pyro_core::{ExecId, Problem, WorkspaceId, is_disk_full};
 use pyro_link::LinkError;
 use pyro_store::StoreError;
 
@@ -122,6 +122,16 @@ pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     line
 }
 
+/// The state directory does not take a file; a full disk is told as that.
+pub(crate) fn state_unwritable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    if is_disk_full(error) {
+        return Problem::from_error("host_disk_full", error)
+            .hint("free space where the state directory is; `pyro df` shows what pyro uses");
+    }
+    Problem::from_error("state_unwritable", error)
+        .hint("check the state directory's permissions and the disk's free space")
+}
+
 impl From<WorkspaceError> for Problem {
     fn from(error: WorkspaceError) -> Self {
         match error {
@@ -160,16 +170,7 @@ impl From<WorkspaceError> for Problem {
             }
             WorkspaceError::Store(store) => store.into(),
             WorkspaceError::Told(problem) => problem,
-            WorkspaceError::File { ref source, .. } => {
-                if source.kind() == io::ErrorKind::StorageFull {
-                    Self::from_error("host_disk_full", &error).hint(
-                        "free space where the state directory is; `pyro df` shows what pyro uses",
-                    )
-                } else {
-                    Self::from_error("state_unwritable", &error)
-                        .hint("check the state directory's permissions and the disk's free space")
-                }
-            }
+            WorkspaceError::File { .. } => state_unwritable(&error),
             WorkspaceError::Guest {
                 source: LinkError::Guest { code, message, causes }, ..
             } => {

@@ -9,7 +9,12 @@ use pyro_store::WorkspaceRecord;
 use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, choose, kvm};
 use tokio::sync::{OnceCell, RwLock};
 
-use crate::{error::WorkspaceError, layout::Layout, registry::Settings, vm::Vm};
+use crate::{
+    error::{WorkspaceError, state_unwritable},
+    layout::Layout,
+    registry::Settings,
+    vm::Vm,
+};
 
 /// A backend that was picked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,7 +115,7 @@ impl Platform {
         blocking(move || {
             Directory::create(directory.clone())
                 .and_then(|_| Directory::create(execs))
-                .map_err(|error| Problem::from_error("state_unwritable", &error))?;
+                .map_err(|error| state_unwritable(&error))?;
             match root.map(|root| std::fs::hard_link(root, link)) {
                 None => return Err(missing),
                 Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -168,7 +173,7 @@ impl Platform {
                 .map_err(Problem::from)?;
             let text = serde_json::to_vec_pretty(&launch)
                 .map_err(|error| Problem::from_error("internal_error", &error))?;
-            let unwritable = |error| Problem::from_error("state_unwritable", &error);
+            let unwritable = |error| state_unwritable(&error);
             directory.write_whole("launch.json", &text).map_err(unwritable)?;
             Vm::note_boot(&directory).map_err(unwritable)?;
             Ok(directory)
@@ -212,11 +217,11 @@ fn missing_image(record: &WorkspaceRecord) -> Problem {
 fn fresh_directory(place: PathBuf) -> Result<Directory, Problem> {
     match std::fs::remove_dir_all(&place) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Problem::from_error("state_unwritable", &error));
+            return Err(state_unwritable(&error));
         }
         _ => {}
     }
-    Directory::create(place).map_err(|error| Problem::from_error("state_unwritable", &error))
+    Directory::create(place).map_err(|error| state_unwritable(&error))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -279,6 +279,23 @@ fn a_full_host_disk_is_told_and_leaves_nothing() {
 }
 
 #[test]
+fn a_disk_that_fills_while_an_image_is_written_is_told() {
+    let home = Home::new();
+    let script = "mkdir cache; mount -t tmpfs -o size=2m,mode=0700 none cache; \
+        export PYRO_CACHE_DIR=$PWD/cache; \
+        mkdir -p root/bin; cp /bin/sh root/bin/sh; \
+        dd if=/dev/urandom of=root/noise bs=1M count=8 2>/dev/null; \
+        tar -C root -c . | \"$PYRO\" env import big - --json || echo \"exit $?\"; \
+        ls -A cache/environments; \"$PYRO\" node stop >/dev/null";
+    let seen = home.sh_in_own_mounts(script).ok();
+    let text = seen.text();
+    let told = text.strip_suffix("exit 1").unwrap_or_else(|| panic!("{seen}"));
+    let told: Value = serde_json::from_str(told).unwrap_or_else(|_| panic!("{seen}"));
+    assert_eq!(told["code"], "host_disk_full", "{told}");
+    assert!(told["hints"][0].as_str().unwrap().contains("pyro env prune"), "{told}");
+}
+
+#[test]
 fn state_of_a_newer_version_is_left_alone() {
     let home = Home::new();
     assert!(home.listed().is_empty());
