@@ -5,9 +5,9 @@ mod fake_node;
 
 use fake_node::{E, FakeNode, W, exec, summary, workspace};
 use pyro_api::{
-    DeletedWorkspace, DiskUsage, Environment, EnvironmentCatalog, Exec, ExecList, ExecLogEntry,
-    ImportedEnvironment, NodeStatus, PrunedEnvironments, PrunedWorkspaces, WorkspaceDiskUsage,
-    WorkspaceList, WorkspaceLogs, WorkspaceSummary,
+    DeletedEnvironment, DeletedWorkspace, DiskUsage, Environment, EnvironmentCatalog, Exec,
+    ExecList, ExecLogEntry, ImportedEnvironment, NodeStatus, PrunedEnvironments, PrunedWorkspaces,
+    WorkspaceDiskUsage, WorkspaceList, WorkspaceLogs, WorkspaceSummary,
 };
 use serde_json::json;
 
@@ -205,6 +205,16 @@ fn delete_and_prune() {
     assert_eq!(heard.last().unwrap().1, asked);
 }
 
+fn deleted_environment(name: &str, image: Option<&str>) -> DeletedEnvironment {
+    DeletedEnvironment {
+        name: name.into(),
+        deleted: true,
+        deleted_environment_dirs: image.into_iter().map(str::to_owned).collect(),
+        count: usize::from(image.is_some()),
+        freed_bytes: if image.is_some() { 5 << 20 } else { 0 },
+    }
+}
+
 #[test]
 fn environments() {
     let imported = ImportedEnvironment { environment: environment("py", true), bytes_read: 99 };
@@ -225,8 +235,22 @@ fn environments() {
         .json("POST /v1/environments/py/import", imported)
         .json(
             "POST /v1/environments/prune",
-            PrunedEnvironments { deleted_environment_dirs: vec!["/c/old".into()], count: 1 },
+            PrunedEnvironments {
+                deleted_environment_dirs: vec!["/c/old".into()],
+                count: 1,
+                deleted_initramfs_dirs: vec!["/c/boot".into()],
+                freed_bytes: 66 << 20,
+                ..PrunedEnvironments::default()
+            },
         )
+        .json("DELETE /v1/environments/py", deleted_environment("py", Some("/c/py")))
+        .json("DELETE /v1/environments/held", deleted_environment("held", None))
+        .on("DELETE /v1/environments/nope", |_, stream| {
+            let error = json!({"ok": false, "error": "there is no environment \"nope\"",
+                "code": "environment_unknown", "kind": "not_found", "causes": [],
+                "hints": ["there are: debian:12"]});
+            fake_node::reply(stream, 404, &error.to_string());
+        })
         .on("POST /v1/environments/debian:12/build", move |_, stream| {
             fake_node::reply(stream, 200, &format!("{progress}\n{done}\n"));
         })
@@ -242,6 +266,10 @@ fn environments() {
     see!("env_import", node, "env", "import", "py", "root.tar");
     see!("env_import_absent", node, "env", "import", "py", "absent.tar");
     see!("env_prune", node, "env", "prune");
+    see!("env_prune_json", node, "env", "prune", "--json");
+    see!("env_delete", node, "env", "delete", "py", "nope", "held");
+    see!("env_delete_json", node, "env", "delete", "py", "--json");
+    see!("env_delete_several_json", node, "env", "rm", "py", "held", "--json");
 }
 
 #[test]

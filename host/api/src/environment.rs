@@ -93,10 +93,35 @@ pub struct ImportedEnvironment {
 }
 
 /// The reply to a prune.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct PrunedEnvironments {
-    /// What was deleted.
+    /// Images of environments that were deleted.
     pub deleted_environment_dirs: Vec<String>,
-    /// How many.
+    /// How many of them.
     pub count: usize,
+    /// Kernels that were deleted.
+    #[serde(default)]
+    pub deleted_kernel_dirs: Vec<String>,
+    /// Initramfs archives that were deleted; they are made again when they are needed.
+    #[serde(default)]
+    pub deleted_initramfs_dirs: Vec<String>,
+    /// What all that freed on the host's disk, in bytes.
+    #[serde(default)]
+    pub freed_bytes: u64,
+}
+
+/// The reply to a delete of an environment's name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeletedEnvironment {
+    /// The name.
+    pub name: String,
+    /// `true`.
+    pub deleted: bool,
+    /// Its image, unless another name or a workspace needs it.
+    pub deleted_environment_dirs: Vec<String>,
+    /// How many that are: one or none.
+    pub count: usize,
+    /// What that freed on the host's disk, in bytes.
+    #[serde(default)]
+    pub freed_bytes: u64,
 }

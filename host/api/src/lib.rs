@@ -12,7 +12,8 @@ mod stream;
 mod workspace;
 
 pub use environment::{
-    BuildEvent, Environment, EnvironmentCatalog, ImportedEnvironment, PrunedEnvironments,
+    BuildEvent, DeletedEnvironment, Environment, EnvironmentCatalog, ImportedEnvironment,
+    PrunedEnvironments,
 };
 pub use exec::{
     Exec, ExecList, ExecLogEntry, ExecRequest, ExecResult, OutputQuery, RunRequest, RunResult,

@@ -8,10 +8,10 @@ use http::{Method, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use pyro_api::{
-    BuildEvent, CreateWorkspace, DeletedWorkspace, DiskUsage, Environment, EnvironmentCatalog,
-    Exec, ExecList, ExecRequest, ExecResult, ImportedEnvironment, NodeStatus, NodeStopped,
-    OutputQuery, PruneWorkspaces, PrunedEnvironments, PrunedWorkspaces, RunRequest, SignalRequest,
-    UpdateWorkspace, Workspace, WorkspaceList, WorkspaceLogs,
+    BuildEvent, CreateWorkspace, DeletedEnvironment, DeletedWorkspace, DiskUsage, Environment,
+    EnvironmentCatalog, Exec, ExecList, ExecRequest, ExecResult, ImportedEnvironment, NodeStatus,
+    NodeStopped, OutputQuery, PruneWorkspaces, PrunedEnvironments, PrunedWorkspaces, RunRequest,
+    SignalRequest, UpdateWorkspace, Workspace, WorkspaceList, WorkspaceLogs,
 };
 use pyro_directory::Directory;
 use serde::de::DeserializeOwned;
@@ -108,7 +108,7 @@ impl Node {
     }
 
     /// `DELETE /v1/environments/{name}`.
-    pub async fn delete_environment(&self, name: &str) -> Result<PrunedEnvironments, ClientError> {
+    pub async fn delete_environment(&self, name: &str) -> Result<DeletedEnvironment, ClientError> {
         self.json(Call::new(Method::DELETE, environment(name, ""))).await
     }
 

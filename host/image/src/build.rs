@@ -8,9 +8,11 @@ use std::{
 use pyro_core::EnvironmentName;
 
 use crate::{
-    Built, CATALOGUE_VERSION, Cache, EnvironmentManifest, EnvironmentSource, Job, Recipe, Result,
+    Built, CATALOGUE_VERSION, Cache, EnvironmentManifest, EnvironmentSource, Error, Job, Recipe,
+    Result,
     bootstrap::{self, Watch},
-    environment::{self, ROOT, unknown},
+    catalogue,
+    environment::{self, ROOT},
     squashfs::{self, Times},
 };
 
@@ -45,10 +47,15 @@ if [ -x usr/bin/python3 ]; then
 fi
 "#;
 
+fn not_in_catalogue(name: &EnvironmentName) -> Error {
+    let known: Vec<&str> = catalogue().iter().map(|recipe| recipe.name).collect();
+    Error::NotInCatalogue { name: name.to_string(), known: known.join(", ") }
+}
+
 /// Builds an environment of the catalogue, unless one made from the same inputs is installed;
 /// `force` builds it in any case, with the packages the archive has now.
 pub fn build(cache: &Cache, name: &EnvironmentName, job: &Job, force: bool) -> Result<Built> {
-    let recipe = Recipe::of(name.as_str()).ok_or_else(|| unknown(name.as_str()))?;
+    let recipe = Recipe::of(name.as_str()).ok_or_else(|| not_in_catalogue(name))?;
     let inputs = recipe.inputs();
     let _lock = cache.lock(&format!("environment-{name}"), job)?;
     if let (false, Some(environment)) = (force, cache.environment(name)?)

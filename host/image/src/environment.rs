@@ -172,16 +172,32 @@ impl Cache {
                 Ok(EnvironmentSummary { packages, ..self.summary(&installed) })
             }
             (None, Some(recipe)) => Ok(self.summary_of_recipe(recipe)),
-            (None, None) => Err(unknown(name.as_str())),
+            (None, None) => Err(self.unknown(name)),
         }
     }
 
-    /// Takes a name away; its image stays until [`Cache::prune`] finds it unused.
-    pub fn remove(&self, name: &EnvironmentName) -> Result<()> {
-        if self.environment(name)?.is_none() {
+    /// Takes a name away and tells the digest it meant; the image stays until
+    /// [`Cache::prune_environment`] or [`Cache::prune`] finds it unused.
+    pub fn remove(&self, name: &EnvironmentName) -> Result<Digest> {
+        let Some(installed) = self.environment(name)? else {
+            // A name that nobody ever had is told from one that is not installed.
+            self.inspect(name)?;
             return Err(Error::NotInstalled { name: name.to_string() });
+        };
+        self.names.remove(&record_file(name)).map_err(|source| self.unusable(source))?;
+        Ok(installed.digest)
+    }
+
+    /// The error for a name that nothing has and no recipe makes.
+    pub(crate) fn unknown(&self, name: &EnvironmentName) -> Error {
+        let known = self.environments().unwrap_or_default();
+        let mut known: Vec<_> = known.into_iter().map(|environment| environment.name).collect();
+        let more = known.len().saturating_sub(20);
+        known.truncate(20);
+        if more > 0 {
+            known.push(format!("{more} more"));
         }
-        self.names.remove(&record_file(name)).map_err(|source| self.unusable(source))
+        Error::UnknownEnvironment { name: name.to_string(), known: known.join(", ") }
     }
 
     pub(crate) fn name_records(&self) -> Result<Vec<NameRecord>> {
@@ -298,12 +314,6 @@ impl Cache {
             packages: Vec::new(),
         }
     }
-}
-
-/// The error for a name that nothing has and no recipe makes.
-pub(crate) fn unknown(name: &str) -> Error {
-    let known: Vec<&str> = catalogue().iter().map(|recipe| recipe.name).collect();
-    Error::UnknownEnvironment { name: name.to_owned(), known: known.join(", ") }
 }
 
 fn record_file(name: &EnvironmentName) -> String {

@@ -22,8 +22,10 @@ pub struct InUse {
 pub struct Pruned {
     /// The directories of environments.
     pub environments: Vec<PathBuf>,
-    /// The directories of kernels and initramfs archives.
-    pub others: Vec<PathBuf>,
+    /// The directories of kernels.
+    pub kernels: Vec<PathBuf>,
+    /// The directories of initramfs archives.
+    pub initramfs: Vec<PathBuf>,
     /// What that freed on disk, in bytes.
     pub freed_bytes: u64,
 }
@@ -36,22 +38,38 @@ impl Cache {
     /// The caller must not start a machine at the same time.
     pub fn prune(&self, in_use: &InUse) -> Result<Pruned> {
         let mut pruned = Pruned::default();
-        let mut environments = in_use.environments.clone();
-        environments.extend(self.name_records()?.into_iter().map(|record| record.digest));
+        let environments = self.needed_environments(in_use)?;
         let mut kernels = in_use.kernels.clone();
         kernels.extend(self.kernel()?.map(|kernel| kernel.digest));
-        pruned.environments = self.keep("environments", &environments, &mut pruned.freed_bytes)?;
-        pruned.others = self.keep("kernels", &kernels, &mut pruned.freed_bytes)?;
-        pruned.others.extend(self.keep("boot", &BTreeSet::new(), &mut pruned.freed_bytes)?);
+        let freed = &mut pruned.freed_bytes;
+        pruned.environments =
+            self.sweep("environments", |digest| !environments.contains(digest), freed)?;
+        pruned.kernels = self.sweep("kernels", |digest| !kernels.contains(digest), freed)?;
+        pruned.initramfs = self.sweep("boot", |_| true, freed)?;
         Ok(pruned)
     }
 
-    /// Removes all of a kind but these. A directory disappears under its name before its content
+    /// Removes one image, unless a name means it or a workspace holds it; the caller as above.
+    pub fn prune_environment(&self, image: &Digest, in_use: &InUse) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let needed = self.needed_environments(in_use)?;
+        let unused = |digest: &Digest| digest == image && !needed.contains(digest);
+        pruned.environments = self.sweep("environments", unused, &mut pruned.freed_bytes)?;
+        Ok(pruned)
+    }
+
+    fn needed_environments(&self, in_use: &InUse) -> Result<BTreeSet<Digest>> {
+        let mut needed = in_use.environments.clone();
+        needed.extend(self.name_records()?.into_iter().map(|record| record.digest));
+        Ok(needed)
+    }
+
+    /// Removes all of a kind that is unused. A directory disappears under its name before its content
     /// is removed, so that nobody ever sees half of it.
-    fn keep(
+    fn sweep(
         &self,
         kind: &str,
-        digests: &BTreeSet<Digest>,
+        is_unused: impl Fn(&Digest) -> bool,
         freed: &mut u64,
     ) -> Result<Vec<PathBuf>> {
         let directory = self.path().join(kind);
@@ -62,7 +80,7 @@ impl Cache {
             let digest = path.file_name().and_then(|name| name.to_str());
             let digest = digest.and_then(|name| name.parse::<Digest>().ok());
             // What is not ours is left alone.
-            if digest.is_none_or(|digest| digests.contains(&digest)) || is_linked(&path) {
+            if digest.is_none_or(|digest| !is_unused(&digest)) || is_linked(&path) {
                 continue;
             }
             let building = self.start_building()?;
@@ -99,7 +117,7 @@ fn allocated(directory: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use pyro_core::EnvironmentName;
+    use pyro_core::{EnvironmentName, Problem};
 
     use super::*;
     use crate::{Job, environment::import};
@@ -140,5 +158,33 @@ mod tests {
         fs::remove_file(linked).unwrap();
         assert_eq!(cache.prune(&InUse::default()).unwrap().environments.len(), 1);
         assert!(home.path().join("environments/not-a-digest").exists());
+    }
+
+    #[test]
+    fn one_image_goes_when_its_last_name_goes_and_takes_no_other_along() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path()).unwrap();
+        let named = |name: &str| name.parse::<EnvironmentName>().unwrap();
+        let make = |name: &str, content: &[u8]| {
+            let tar = tar_with(content);
+            import(&cache, &named(name), &*tar, &Job::silent()).unwrap().environment.digest
+        };
+        let unnamed = make("a", b"first");
+        let digest = make("a", b"second");
+        assert_eq!(make("b", b"second"), digest);
+        let prune = || cache.prune_environment(&digest, &InUse::default()).unwrap().environments;
+        assert_eq!(cache.remove(&named("a")).unwrap(), digest);
+        assert!(prune().is_empty(), "b means it");
+        assert_eq!(cache.remove(&named("b")).unwrap(), digest);
+        assert_eq!(prune(), [cache.place("environments", &digest)]);
+        assert!(cache.environment_root(&unnamed).is_some());
+
+        let unknown = Problem::from(cache.remove(&named("b")).unwrap_err());
+        assert_eq!(unknown.code, "environment_unknown");
+        let missing = Problem::from(cache.remove(&named("debian:12")).unwrap_err());
+        assert_eq!(missing.code, "environment_not_installed");
+        make("mine", b"first");
+        let unknown = Problem::from(cache.inspect(&named("nope")).unwrap_err());
+        assert!(unknown.hints[0].contains("debian:12-build, mine;"), "{unknown:?}");
     }
 }

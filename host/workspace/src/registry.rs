@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pyro_core::{Problem, WorkspaceId, WorkspaceName};
+use pyro_core::{EnvironmentName, Problem, WorkspaceId, WorkspaceName};
 use pyro_store::{Phase, Store, WorkspaceKind, WorkspaceRecord};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -225,6 +225,31 @@ impl Workspaces {
 
     /// Removes images that no name means and no workspace stands on; no machine starts meanwhile.
     pub async fn prune_images(&self) -> Result<pyro_image::Pruned, WorkspaceError> {
+        self.with_unused_images(pyro_image::Cache::prune).await
+    }
+
+    /// Takes an environment's name away, and its image where nothing else needs it; no machine
+    /// starts meanwhile.
+    pub async fn delete_environment(
+        &self,
+        name: EnvironmentName,
+    ) -> Result<pyro_image::Pruned, WorkspaceError> {
+        self.with_unused_images(move |images, in_use| {
+            let image = images.remove(&name)?;
+            images.prune_environment(&image, in_use)
+        })
+        .await
+    }
+
+    async fn with_unused_images(
+        &self,
+        remove: impl FnOnce(
+            &pyro_image::Cache,
+            &pyro_image::InUse,
+        ) -> pyro_image::Result<pyro_image::Pruned>
+        + Send
+        + 'static,
+    ) -> Result<pyro_image::Pruned, WorkspaceError> {
         let context = self.context.clone();
         let _held = context.platform.images_held.write().await;
         let environments = {
@@ -234,7 +259,7 @@ impl Workspaces {
         };
         let in_use = pyro_image::InUse { environments, ..pyro_image::InUse::default() };
         let images = self.images();
-        let pruned = tokio::task::spawn_blocking(move || images.prune(&in_use))
+        let pruned = tokio::task::spawn_blocking(move || remove(&images, &in_use))
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         Ok(pruned.map_err(Problem::from)?)

@@ -65,6 +65,29 @@ fn prune_never_removes_an_image_in_use() {
     home.pyro(["run", "-m", "256", "tiny", "--", "cat", "/more"]).ok();
 }
 
+#[test]
+fn a_deleted_environment_lives_on_in_the_workspaces_that_stand_on_it() {
+    let root = tiny_root(&Home::new());
+    let home = Home::new().with_own_cache();
+    let imported = home.pyro(["env", "import", "tiny", "-", "--json"]).stdin(root).ok().json();
+    let image = PathBuf::from(imported["install_dir"].as_str().unwrap());
+    let workspace = home.workspace("tiny");
+    let told = home.pyro(["env", "delete", "tiny", "--json"]).ok().json();
+    assert_eq!((&told["deleted"], &told["count"]), (&true.into(), &0.into()), "{told}");
+    home.pyro(["env", "delete", "tiny"]).fails("environment_unknown");
+    home.pyro(["create", "tiny"]).fails("environment_unknown");
+    workspace.verb("stop").ok();
+    workspace.sh("echo still here").ok();
+    assert!(image.is_dir());
+    home.pyro(["delete", workspace.id()]).ok();
+    let pruned = home.pyro(["env", "prune", "--json"]).ok().json();
+    let deleted = pruned["deleted_environment_dirs"].as_array().unwrap();
+    assert_eq!(*deleted, [image.to_str().unwrap()], "{pruned}");
+    assert_eq!(pruned["count"], 1, "{pruned}");
+    assert_eq!(pruned["deleted_initramfs_dirs"].as_array().unwrap().len(), 1, "{pruned}");
+    assert!(!image.is_dir());
+}
+
 fn with_one_more_file(root: &[u8]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();

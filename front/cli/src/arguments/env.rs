@@ -16,6 +16,8 @@ pub(crate) enum EnvVerb {
     #[command(visible_alias = "pull")]
     Build(BuildArguments),
     Import(ImportArguments),
+    #[command(visible_alias = "rm")]
+    Delete(DeleteEnvironmentArguments),
     /// Delete images that have no name and that no workspace of this node uses
     ///
     /// Nodes that share an image cache do not know of each other's workspaces.
@@ -29,6 +31,7 @@ impl EnvVerb {
             Self::Inspect(arguments) => arguments.json,
             Self::Build(arguments) => arguments.json,
             Self::Import(arguments) => arguments.json,
+            Self::Delete(arguments) => arguments.json,
         }
     }
 }
@@ -70,6 +73,21 @@ pub(crate) struct ImportArguments {
     /// A tar archive, or - for stdin
     #[arg(value_name = "TAR")]
     pub(crate) archive: PathBuf,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Delete environments: their names, and the images that nothing else needs
+///
+/// Workspaces that stand on an image keep it; `pyro env prune` deletes it once they are gone. An
+/// environment of the catalogue can be built again.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  pyro env delete py")]
+pub(crate) struct DeleteEnvironmentArguments {
+    /// The environments
+    #[arg(required = true, value_name = "ENVIRONMENT", add = ArgValueCandidates::new(completion::environments))]
+    pub(crate) environments: Vec<String>,
     /// Print the result as one JSON document
     #[arg(long)]
     pub(crate) json: bool,

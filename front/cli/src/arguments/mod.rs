@@ -8,7 +8,9 @@ mod workspace;
 use clap::{Parser, Subcommand};
 
 pub(crate) use command::{CommandArguments, RunArguments, VmArguments};
-pub(crate) use env::{BuildArguments, EnvVerb, ImportArguments, InspectArguments};
+pub(crate) use env::{
+    BuildArguments, DeleteEnvironmentArguments, EnvVerb, ImportArguments, InspectArguments,
+};
 pub(crate) use host::{
     CompletionsArguments, DoctorArguments, JsonArguments, NodeVerb, ServeArguments, UseArguments,
 };

@@ -30,6 +30,7 @@ pub(crate) async fn dispatch(context: &Context, verb: Verb) -> Result<u8, Comman
             EnvVerb::Inspect(arguments) => env::inspect::inspect(context, &arguments).await,
             EnvVerb::Build(arguments) => env::build::build(context, &arguments).await,
             EnvVerb::Import(arguments) => env::import::import(context, &arguments).await,
+            EnvVerb::Delete(arguments) => env::delete::delete(context, &arguments).await,
             EnvVerb::Prune(_) => env::prune::prune(context).await,
         },
         Verb::Use(arguments) => use_workspace::use_workspace(context, &arguments).await,

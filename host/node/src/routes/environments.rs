@@ -1,6 +1,6 @@
 //! Environments: listing, building, importing, pruning.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use axum::{
     Json,
@@ -11,7 +11,8 @@ use axum::{
 };
 use futures::StreamExt;
 use pyro_api::{
-    BuildEvent, Environment, EnvironmentCatalog, ImportedEnvironment, PrunedEnvironments,
+    BuildEvent, DeletedEnvironment, Environment, EnvironmentCatalog, ImportedEnvironment,
+    PrunedEnvironments,
 };
 use pyro_core::{EnvironmentName, Problem};
 use pyro_image::{Cache, EnvironmentSource, EnvironmentSummary, Job, Progress};
@@ -76,32 +77,39 @@ pub(crate) async fn inspect(
 
 /// Takes an environment's name away, and its image where no workspace stands on it.
 #[utoipa::path(delete, path = "/v1/environments/{name}", params(("name" = String, Path)),
-    responses((status = 200, body = PrunedEnvironments)))]
+    responses((status = 200, body = DeletedEnvironment), (status = 404, body = pyro_api::ErrorBody)))]
 pub(crate) async fn remove(
     State(node): State<Node>,
     Path(name): Path<String>,
-) -> Answer<PrunedEnvironments> {
+) -> Answer<DeletedEnvironment> {
     let name: EnvironmentName = name.parse()?;
-    node.workspaces().images().remove(&name)?;
-    prune_unused(&node).await
+    let pruned = node.workspaces().delete_environment(name.clone()).await?;
+    let deleted = shown(&pruned.environments);
+    Ok(Json(DeletedEnvironment {
+        name: name.to_string(),
+        deleted: true,
+        count: deleted.len(),
+        deleted_environment_dirs: deleted,
+        freed_bytes: pruned.freed_bytes,
+    }))
 }
 
 /// Removes images that no name means and no workspace stands on.
 #[utoipa::path(post, path = "/v1/environments/prune",
     responses((status = 200, body = PrunedEnvironments)))]
 pub(crate) async fn prune(State(node): State<Node>) -> Answer<PrunedEnvironments> {
-    prune_unused(&node).await
+    let pruned = node.workspaces().prune_images().await?;
+    Ok(Json(PrunedEnvironments {
+        count: pruned.environments.len(),
+        deleted_environment_dirs: shown(&pruned.environments),
+        deleted_kernel_dirs: shown(&pruned.kernels),
+        deleted_initramfs_dirs: shown(&pruned.initramfs),
+        freed_bytes: pruned.freed_bytes,
+    }))
 }
 
-async fn prune_unused(node: &Node) -> Answer<PrunedEnvironments> {
-    let pruned = node.workspaces().prune_images().await?;
-    let deleted: Vec<_> = pruned
-        .environments
-        .iter()
-        .chain(&pruned.others)
-        .map(|path| path.display().to_string())
-        .collect();
-    Ok(Json(PrunedEnvironments { count: deleted.len(), deleted_environment_dirs: deleted }))
+fn shown(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 /// How to build.

@@ -1,6 +1,6 @@
 //! `pyro env prune`.
 
-use crate::{context::Context, error::CommandError};
+use crate::{context::Context, error::CommandError, output::units};
 
 pub(in crate::commands) async fn prune(context: &Context) -> Result<u8, CommandError> {
     let printer = context.printer;
@@ -9,11 +9,21 @@ pub(in crate::commands) async fn prune(context: &Context) -> Result<u8, CommandE
         printer.json(&pruned)?;
         return Ok(0);
     }
-    for directory in &pruned.deleted_environment_dirs {
+    let deleted: Vec<_> = [
+        &pruned.deleted_environment_dirs,
+        &pruned.deleted_kernel_dirs,
+        &pruned.deleted_initramfs_dirs,
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for directory in &deleted {
         printer.line(&printer.cell(directory))?;
     }
-    if pruned.count == 0 {
+    if deleted.is_empty() {
         printer.notice("nothing was left unused");
+    } else {
+        printer.notice(&format!("{} freed", units::bytes(pruned.freed_bytes)));
     }
     Ok(0)
 }
