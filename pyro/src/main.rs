@@ -4,6 +4,7 @@
 //! (`probe-kvm`), and it carries the guest agent. What each of them does stands in its own crate.
 
 mod log;
+mod mcp;
 mod serve;
 
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
@@ -17,7 +18,14 @@ static AGENT: &[u8] = include_bytes!(env!("PYRO_AGENT"));
 fn main() -> ExitCode {
     pyro_cli::main(
         std::env::args_os().collect(),
-        &Assembly { serve: serve::serve, keep, probe_kvm, doctor },
+        &Assembly {
+            serve: serve::serve,
+            keep,
+            probe_kvm,
+            doctor,
+            mcp: mcp::serve,
+            mcp_snippet: mcp::snippet,
+        },
     )
 }
 

@@ -60,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // What people and agents touch.
     ("pyro-client", &["pyro-api", "pyro-core", "pyro-directory"]),
     ("pyro-cli", &["pyro-client", "pyro-api", "pyro-core"]),
+    ("pyro-mcp", &["pyro-client", "pyro-api", "pyro-core", "pyro-directory"]),
     // Assembly: the layers it starts, and the settings they take.
     (
         "pyro",
@@ -69,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pyro-doctor",
             "pyro-image",
             "pyro-keeper",
+            "pyro-mcp",
             "pyro-node",
             "pyro-vmm",
             "pyro-workspace",

@@ -1,7 +1,8 @@
 //! What the one binary is besides a client, passed in by its main.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use pyro_client::NodeLocation;
 use pyro_core::Problem;
 use serde_json::Value;
 
@@ -16,6 +17,49 @@ pub struct Assembly {
     pub probe_kvm: fn(Vec<OsString>) -> ExitCode,
     /// `pyro doctor`. Not called inside an async runtime.
     pub doctor: fn(DoctorRequest) -> Result<DoctorReport, Problem>,
+    /// `pyro mcp serve`: serves until its client goes. Not called inside an async runtime.
+    pub mcp: fn(McpServeRequest) -> Result<(), Problem>,
+    /// `pyro mcp config`: what a client's configuration needs.
+    pub mcp_snippet: fn(&McpSnippetRequest) -> Result<McpSnippet, Problem>,
+}
+
+/// What an MCP server is told when it starts.
+#[derive(Clone, Debug)]
+pub struct McpServeRequest {
+    /// `vm-run`, `workspace-core` or `workspace-full`.
+    pub profile: String,
+    /// Where to listen; stdin and stdout if `None`.
+    pub http: Option<SocketAddr>,
+    /// Where the node is, or why that is not known.
+    pub location: Result<NodeLocation, Problem>,
+    /// The backend that was asked for by PYRO_BACKEND or the configuration.
+    pub backend: Option<String>,
+    /// `PYRO_WORKSPACE`: what `@` means.
+    pub current_workspace: Option<String>,
+    /// Where the command was called.
+    pub current_directory: Option<PathBuf>,
+}
+
+/// Which client's configuration is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct McpSnippetRequest {
+    /// Its name, as `pyro mcp config` takes it.
+    pub client: String,
+    /// The profile to serve it.
+    pub profile: String,
+    /// This program.
+    pub program: PathBuf,
+}
+
+/// What a client's configuration needs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct McpSnippet {
+    /// What to paste.
+    pub text: String,
+    /// Where to paste it.
+    pub hint: String,
+    /// The document of `--json`, an object.
+    pub payload: Value,
 }
 
 /// What a node is told when it starts.

@@ -53,7 +53,7 @@ impl Invocation {
         let (shown, verb) = if is_workspace(first) {
             let verb = words.next()?;
             (format!("workspace {verb}"), verb)
-        } else if matches!(first, "cp" | "forward" | "mcp" | "service" | "svc" | "diff") {
+        } else if matches!(first, "cp" | "forward" | "service" | "svc" | "diff") {
             return Some(first.to_owned());
         } else {
             return None;
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_known_by_name() {
         assert_eq!(of("pyro workspace snapshot list w").unbuilt().unwrap(), "workspace snapshot");
-        assert_eq!(of("pyro mcp serve").unbuilt().unwrap(), "mcp");
+        assert_eq!(of("pyro forward w 80").unbuilt().unwrap(), "forward");
         assert_eq!(of("pyro shell w").unbuilt(), None);
     }
 }

@@ -27,7 +27,10 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
-pub use assembly::{Assembly, Check, DoctorReport, DoctorRequest, ServeRequest, Verdict};
+pub use assembly::{
+    Assembly, Check, DoctorReport, DoctorRequest, McpServeRequest, McpSnippet, McpSnippetRequest,
+    ServeRequest, Verdict,
+};
 
 use crate::{
     arguments::{Cli, Verb},
@@ -79,6 +82,7 @@ fn start(invocation: &mut Invocation, assembly: &Assembly) -> Result<u8, Command
     let context = Context::new(Environment::of_process(), printer, invocation.command.take());
     match cli.verb {
         Verb::Serve(arguments) => commands::serve::serve(&context, assembly, &arguments),
+        Verb::Mcp { verb } => commands::mcp::mcp(&context, assembly, verb),
         Verb::Doctor(arguments) => commands::doctor::doctor(&context, assembly, &arguments),
         Verb::Completions(arguments) => commands::completions::completions(&context, &arguments),
         verb => context::block_on(commands::dispatch(&context, verb)),

@@ -3,6 +3,7 @@
 mod command;
 mod env;
 mod host;
+mod mcp;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -14,6 +15,7 @@ pub(crate) use env::{
 pub(crate) use host::{
     CompletionsArguments, DoctorArguments, JsonArguments, NodeVerb, ServeArguments, UseArguments,
 };
+pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, ExecArguments, KillArguments, ListArguments,
     OnExpiry, OneArguments, PruneArguments, PsArguments, ShellArguments, StopArguments,
@@ -74,6 +76,12 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: NodeVerb,
     },
+    /// Serve models, and tell their clients of it
+    #[command(arg_required_else_help = true)]
+    Mcp {
+        #[command(subcommand)]
+        verb: McpVerb,
+    },
     Completions(CompletionsArguments),
 }
 
@@ -88,6 +96,7 @@ impl Verb {
             Self::Df(arguments) => arguments.json,
             Self::Doctor(arguments) => arguments.json.json,
             Self::Node { verb } => verb.json(),
+            Self::Mcp { verb } => verb.json(),
             Self::Shell(_) | Self::Demo | Self::Serve(_) | Self::Completions(_) => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pyro_cli::{Assembly, Check, DoctorReport, Verdict};
+use pyro_cli::{Assembly, Check, DoctorReport, McpSnippet, Verdict};
 use pyro_core::Problem;
 
 fn main() -> ExitCode {
@@ -12,6 +12,14 @@ fn main() -> ExitCode {
             serve: |_| Err(Problem::failed("not_assembled", "this is the command line alone")),
             keep: |_| ExitCode::FAILURE,
             probe_kvm: |_| ExitCode::FAILURE,
+            mcp: |_| Err(Problem::failed("not_assembled", "this is the command line alone")),
+            mcp_snippet: |request| {
+                Ok(McpSnippet {
+                    text: format!("{} {}\n", request.client, request.profile),
+                    hint: "paste it".to_owned(),
+                    payload: serde_json::json!({"client": request.client}),
+                })
+            },
             doctor: |request| {
                 Ok(DoctorReport {
                     usable: false,

@@ -5,6 +5,7 @@ mod demo;
 mod df;
 pub(crate) mod doctor;
 mod env;
+pub(crate) mod mcp;
 mod node;
 mod run;
 pub(crate) mod serve;
@@ -40,7 +41,7 @@ pub(crate) async fn dispatch(context: &Context, verb: Verb) -> Result<u8, Comman
             NodeVerb::Status(_) => node::status::status(context).await,
             NodeVerb::Stop(_) => node::stop::stop(context).await,
         },
-        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) => {
+        Verb::Doctor(_) | Verb::Serve(_) | Verb::Mcp { .. } | Verb::Completions(_) => {
             unreachable!("these run without an event loop of ours")
         }
     }

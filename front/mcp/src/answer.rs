@@ -1,0 +1,69 @@
+//! What a call answers: a text for the model and a document for programs, each complete.
+
+use pyro_api::ErrorBody;
+use pyro_core::Problem;
+use rmcp::model::{CallToolResult, ContentBlock, Resource};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What a call answers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
+    /// For the model.
+    pub(crate) text: String,
+    /// For programs: the payload of the contract.
+    pub(crate) document: Map<String, Value>,
+    /// Where more can be read; never the only way to it.
+    pub(crate) links: Vec<Resource>,
+    /// Whether the call did not do what it was asked to.
+    pub(crate) failed: bool,
+}
+
+impl Answer {
+    /// An answer with a payload of the API.
+    pub(crate) fn new(text: String, payload: &impl Serialize) -> Self {
+        Self { text, document: object(payload), ..Self::default() }
+    }
+
+    /// Puts notices before the text and into the document.
+    pub(crate) fn with_notices(mut self, notices: Vec<String>) -> Self {
+        if !notices.is_empty() {
+            let told: String = notices.iter().map(|notice| format!("note: {notice}\n")).collect();
+            self.text.insert_str(0, &told);
+            self.document.insert("notices".to_owned(), notices.into());
+        }
+        self
+    }
+
+    /// As the protocol has it.
+    pub(crate) fn into_result(self) -> CallToolResult {
+        let mut content = vec![ContentBlock::text(self.text)];
+        content.extend(self.links.into_iter().map(ContentBlock::resource_link));
+        let mut result = match self.failed {
+            false => CallToolResult::success(content),
+            true => CallToolResult::error(content),
+        };
+        result.structured_content = Some(Value::Object(self.document));
+        result
+    }
+}
+
+/// An error: message, code and every hint are in the text as well as in the document.
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let mut text = format!("error: {problem}\ncode: {}", problem.code);
+        for hint in &problem.hints {
+            text.push_str("\nhint: ");
+            text.push_str(hint);
+        }
+        Self { text, document: object(&ErrorBody::from(problem)), failed: true, ..Self::default() }
+    }
+}
+
+/// A payload as a map.
+pub(crate) fn object(payload: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(payload) {
+        Ok(Value::Object(map)) => map,
+        other => unreachable!("payloads are objects of plain data: {other:?}"),
+    }
+}

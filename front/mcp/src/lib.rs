@@ -1,0 +1,25 @@
+//! The MCP server: pyro's verbs as tools for models.
+//!
+//! Owns what a model sees: names, descriptions and schemas of tools, how results are cut to what a
+//! context window can bear, and the two doors, stdio and streamable HTTP. Refuses to know how anything
+//! is done: every call goes through the client. Nothing here needs a node before the first call
+//! that does, so that a client's start is never slower than this process.
+
+mod answer;
+mod arguments;
+mod call;
+mod catalogue;
+mod exec;
+mod output;
+mod parameter;
+mod profile;
+mod progress;
+mod server;
+mod settings;
+mod stdio;
+mod vm;
+mod workspace;
+
+pub use profile::Profile;
+pub use settings::Settings;
+pub use stdio::serve_stdio;

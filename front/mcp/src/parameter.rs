@@ -1,0 +1,93 @@
+//! What a tool takes, as data: the schema that a client sees, and the check of what it sends.
+
+use serde_json::{Map, Value, json};
+
+/// One parameter of a tool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameter {
+    /// Its name, as in the contract.
+    pub(crate) name: &'static str,
+    /// What it means; empty where the name says it.
+    pub(crate) about: &'static str,
+    /// What it may be.
+    pub(crate) shape: Shape,
+    /// Whether a call must have it.
+    pub(crate) required: bool,
+}
+
+/// What a parameter may be. Everything is flat: clients and models stumble over more.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Shape {
+    /// Any text, with a default where there is one.
+    Text(Option<&'static str>),
+    /// A whole number between two bounds; the default where there is one.
+    Integer(i64, i64, Option<i64>),
+    /// Yes or no; no where it is left out.
+    Flag,
+    /// Names with texts.
+    TextMap,
+    /// A list of texts.
+    TextList,
+}
+
+impl Parameter {
+    /// One that a call must have.
+    pub(crate) const fn required(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, shape: Shape::Text(None), required: true }
+    }
+
+    /// One that a call may have.
+    pub(crate) const fn optional(name: &'static str, about: &'static str, shape: Shape) -> Self {
+        Self { name, about, shape, required: false }
+    }
+
+    /// The default that stands in the schema and is taken where it is left out.
+    pub(crate) fn default(&self) -> Option<Value> {
+        match self.shape {
+            Shape::Text(default) => default.map(Value::from),
+            Shape::Integer(_, _, default) => default.map(Value::from),
+            Shape::Flag => Some(Value::Bool(false)),
+            Shape::TextMap | Shape::TextList => None,
+        }
+    }
+
+    fn schema(&self) -> Value {
+        let mut schema = match self.shape {
+            Shape::Text(_) => json!({"type": "string"}),
+            Shape::Integer(least, most, _) => {
+                json!({"type": "integer", "minimum": least, "maximum": most})
+            }
+            Shape::Flag => json!({"type": "boolean"}),
+            Shape::TextMap => {
+                json!({"type": "object", "additionalProperties": {"type": "string"}})
+            }
+            Shape::TextList => json!({"type": "array", "items": {"type": "string"}}),
+        };
+        if let Some(default) = self.default() {
+            schema["default"] = default;
+        }
+        if !self.about.is_empty() {
+            schema["description"] = self.about.into();
+        }
+        schema
+    }
+}
+
+/// The schema of all parameters of a tool: one flat object.
+pub(crate) fn input_schema(parameters: &[Parameter]) -> Map<String, Value> {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for parameter in parameters {
+        properties.insert(parameter.name.to_owned(), parameter.schema());
+        if parameter.required {
+            required.push(Value::from(parameter.name));
+        }
+    }
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), "object".into());
+    schema.insert("properties".to_owned(), properties.into());
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), required.into());
+    }
+    schema
+}

@@ -1,0 +1,40 @@
+//! Telling a client that waits what is going on.
+
+use rmcp::{
+    RoleServer,
+    model::{ProgressNotificationParam, ProgressToken},
+    service::{Peer, RequestContext},
+};
+
+/// Where progress is told, if anybody asked for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    listener: Option<(Peer<RoleServer>, ProgressToken)>,
+    started: std::time::Instant,
+}
+
+impl Progress {
+    /// To whoever sent this request, where it asked.
+    pub(crate) fn of(context: &RequestContext<RoleServer>) -> Self {
+        let token = context.meta.get_progress_token();
+        Self {
+            listener: token.map(|token| (context.peer.clone(), token)),
+            started: std::time::Instant::now(),
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// Says what is going on; the number told is the seconds since the call began, which grows.
+    pub(crate) async fn tell(&self, message: impl Into<String>) {
+        if let Some((peer, token)) = &self.listener {
+            let seconds = self.started.elapsed().as_secs_f64();
+            let told = ProgressNotificationParam::new(token.clone(), seconds).with_message(message);
+            // A client that went hears of nothing any more; the call's end is told elsewhere.
+            let _ = peer.notify_progress(told).await;
+        }
+    }
+}
