@@ -275,9 +275,9 @@ def wait_exec(workspace: str, exec_id: str, timeout_seconds: float) -> Call:
 
 
 def signal_exec(workspace: str, exec_id: str, signal: str | int | None) -> Call:
-    document = {"signal": None if signal is None else str(int(signal))}
-    if isinstance(signal, str):
-        document = {"signal": signal}
+    # A member of `signal.Signals` is a number.
+    name = signal if signal is None or isinstance(signal, str) else str(int(signal))
+    document = {"signal": name}
     return Call("POST", _in_exec(workspace, exec_id, "/signal"), document)
 
 

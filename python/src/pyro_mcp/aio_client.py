@@ -118,9 +118,9 @@ class AsyncPyro:
             )
         return imported
 
-    async def delete_environment(self, environment: str) -> payloads.PrunedEnvironments:
+    async def delete_environment(self, environment: str) -> payloads.DeletedEnvironment:
         """Takes an environment's name away, and its image unless a workspace stands on it."""
-        deleted: payloads.PrunedEnvironments = await self._transport.json(
+        deleted: payloads.DeletedEnvironment = await self._transport.json(
             calls.delete_environment(environment)
         )
         return deleted

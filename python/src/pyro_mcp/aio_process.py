@@ -14,7 +14,7 @@ from . import _calls as calls
 from . import _wire as wire
 from ._session import Session
 from .errors import ConflictError, PyroError
-from .process import output_of
+from .process import has_ended, output_of
 from .results import ExecInfo, ExecOutput
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ class AsyncInputStream:
         """Ends the command's standard input."""
         if not self.closed:
             self.closed = True
-            await self._process._say(wire.frame(wire.END))
+            if not self._process._session.over:
+                await self._process._say(wire.frame(wire.END))
 
 
 class AsyncProcess:
@@ -261,17 +262,18 @@ class AsyncProcess:
         return self._connection
 
     async def _say(self, frame: bytes) -> None:
+        if self._session.over:
+            raise self._session.failure or has_ended()
         connection = self._open_connection()
         try:
             connection.writer.write(frame)
             await connection.writer.drain()
         except OSError as error:
-            # The receiving side knows better why the connection broke.
+            # The receiving side may know better why the connection broke.
             if self._session.ended:
-                return
-            raise (
-                self._session.failure or wire.stream_lost(self.workspace_id, self.exec_id, error)
-            ) from error
+                raise has_ended() from error
+            lost = wire.stream_lost(self.workspace_id, self.exec_id, error)
+            raise (self._session.failure or lost) from error
 
     async def _hear_until(self, condition: Callable[[], bool]) -> None:
         """Hears the node until the condition holds or the command ended.
@@ -298,3 +300,5 @@ class AsyncProcess:
             finally:
                 self._hearing = None
                 hearing.set_result(None)
+            if self._session.over:
+                self.close()

@@ -115,9 +115,9 @@ class Pyro:
             )
         return imported
 
-    def delete_environment(self, environment: str) -> payloads.PrunedEnvironments:
+    def delete_environment(self, environment: str) -> payloads.DeletedEnvironment:
         """Takes an environment's name away, and its image unless a workspace stands on it."""
-        deleted: payloads.PrunedEnvironments = self._transport.json(
+        deleted: payloads.DeletedEnvironment = self._transport.json(
             calls.delete_environment(environment)
         )
         return deleted

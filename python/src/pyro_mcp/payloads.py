@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 __all__ = [
     "BuildEvent",
+    "DeletedEnvironment",
     "DeletedWorkspace",
     "DiskUsage",
     "Environment",
@@ -70,6 +71,25 @@ class BuildEventProblem(TypedDict):
 
 
 BuildEvent = BuildEventProgress | BuildEventDone | BuildEventProblem
+
+
+class DeletedEnvironment(TypedDict):
+    """The reply to a delete of an environment's name."""
+
+    count: int
+    """How many that are: one or none."""
+
+    deleted: bool
+    """`true`."""
+
+    deleted_environment_dirs: list[str]
+    """Its image, unless another name or a workspace needs it."""
+
+    freed_bytes: int | None
+    """What that freed on the host's disk, in bytes."""
+
+    name: str
+    """The name."""
 
 
 class DeletedWorkspace(TypedDict):
@@ -381,10 +401,19 @@ class PrunedEnvironments(TypedDict):
     """The reply to a prune."""
 
     count: int
-    """How many."""
+    """How many of them."""
 
     deleted_environment_dirs: list[str]
-    """What was deleted."""
+    """Images of environments that were deleted."""
+
+    deleted_initramfs_dirs: list[str] | None
+    """Initramfs archives that were deleted; they are made again when they are needed."""
+
+    deleted_kernel_dirs: list[str] | None
+    """Kernels that were deleted."""
+
+    freed_bytes: int | None
+    """What all that freed on the host's disk, in bytes."""
 
 
 class PrunedWorkspaces(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import select
+import socket
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from .errors import ConflictError, NodeError, PyroError
 from .results import ExecInfo, ExecOutput
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
     from types import TracebackType
 
@@ -110,7 +110,8 @@ class InputStream:
         """Ends the command's standard input."""
         if not self.closed:
             self.closed = True
-            self._process._say(wire.frame(wire.END))
+            if not self._process._session.over:
+                self._process._say(wire.frame(wire.END))
 
     def __enter__(self) -> Self:
         return self
@@ -121,8 +122,7 @@ class InputStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._process._session.over:
-            self.close()
+        self.close()
 
 
 class Process:
@@ -263,8 +263,6 @@ class Process:
             return
         self._stream = None
         if self._pid == os.getpid():
-            import socket
-
             try:
                 # Whoever waits in another thread wakes up.
                 stream.shutdown(socket.SHUT_RDWR)
@@ -304,16 +302,16 @@ class Process:
 
     def _say(self, frame: bytes) -> None:
         with self._saying:
+            if self._session.over:
+                raise self._session.failure or has_ended()
             try:
                 self._socket().sendall(frame)
             except OSError as error:
-                # The receiving side knows better why the connection broke.
+                # The receiving side may know better why the connection broke.
                 if self._session.ended:
-                    return
-                raise (
-                    self._session.failure
-                    or wire.stream_lost(self.workspace_id, self.exec_id, error)
-                ) from error
+                    raise has_ended() from error
+                lost = wire.stream_lost(self.workspace_id, self.exec_id, error)
+                raise (self._session.failure or lost) from error
 
     def _hear_until(self, condition: _Condition, timeout: float | None) -> None:
         """Hears the node until the condition holds or the command ended.
@@ -352,6 +350,8 @@ class Process:
                 if not data and self._stream is None:
                     self._socket()
                 self._session.feed(data)
+            if self._session.over:
+                self.close()
 
 
 if TYPE_CHECKING:
@@ -364,6 +364,13 @@ def _readable(stream: socket.socket, seconds: float) -> bool:
     poll = select.poll()
     poll.register(stream, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
+
+
+def has_ended() -> ConflictError:
+    """The command is not there any more to be told something."""
+    return ConflictError(
+        "the command has ended", code="exec_ended", hints=["its output can still be read"]
+    )
 
 
 def output_of(head: wire.Head, data: bytes, *, offset: int) -> ExecOutput:

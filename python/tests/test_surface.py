@@ -1,0 +1,280 @@
+"""The public surface: what is promised, what is documented, and what the node can do."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pyro_mcp
+import pyro_mcp.api
+from pyro_mcp import AsyncProcess, AsyncPyro, AsyncWorkspace, Process, Pyro, Workspace
+from pyro_mcp import _calls as calls
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "python/src/pyro_mcp"
+OPENAPI = json.loads((ROOT / "host/node/openapi.json").read_text())
+
+# The methods that 3.x callers use, with what they may leave out.
+CONTRACT = """
+list_environments()
+inspect_environment(environment)
+prune_environments()
+create_vm(*, environment, vcpu_count=1, mem_mib=1024, ttl_seconds=600, network=False, \
+allow_host_compat=False)
+start_vm(vm_id)
+stop_vm(vm_id)
+status_vm(vm_id)
+exec_vm(vm_id, *, command, timeout_seconds=30)
+delete_vm(vm_id)
+network_info_vm(vm_id)
+reap_expired()
+run_in_vm(*, environment, command, vcpu_count=1, mem_mib=1024, timeout_seconds=30, \
+ttl_seconds=600, network=False, allow_host_compat=False)
+create_workspace(*, environment='debian:12', vcpu_count=1, mem_mib=1024, ttl_seconds=None, \
+network_policy='off', allow_host_compat=False, seed_path=None, secrets=None, name=None, labels=None)
+list_workspaces()
+update_workspace(workspace_id, *, name=None, clear_name=False, labels=None, clear_labels=None)
+status_workspace(workspace_id)
+stop_workspace(workspace_id)
+start_workspace(workspace_id)
+delete_workspace(workspace_id)
+exec_workspace(workspace_id, *, command, timeout_seconds=30, secret_env=None)
+logs_workspace(workspace_id)
+create_server(*, profile='workspace-full')
+"""
+
+
+def parameters(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    found = dict(inspect.signature(method).parameters)
+    found.pop("self", None)
+    return found
+
+
+@pytest.mark.parametrize("line", CONTRACT.strip().splitlines())
+def test_the_contract_is_kept(line: str) -> None:
+    name, _ = line.split("(", 1)
+    space: dict[str, Any] = {}
+    exec(f"def {line}: pass", space)
+    promised = parameters(space[name])
+    ours = parameters(getattr(Pyro, name))
+    for parameter, promise in promised.items():
+        assert ours[parameter].kind == promise.kind, parameter
+        assert ours[parameter].default == promise.default, parameter
+    for parameter in ours.keys() - promised.keys():
+        assert ours[parameter].kind == inspect.Parameter.KEYWORD_ONLY
+        assert ours[parameter].default is not inspect.Parameter.empty
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in vars(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("sync", "other"), [(Pyro, AsyncPyro), (Workspace, AsyncWorkspace), (Process, AsyncProcess)]
+)
+def test_asyncio_has_the_same_verbs(sync: type, other: type) -> None:
+    assert public(sync) == public(other)
+    for name in public(sync):
+        one, two = getattr(sync, name), getattr(other, name)
+        if callable(one):
+            # Coroutines are given their time by asyncio.timeout.
+            ours = {k: v.default for k, v in parameters(one).items()}
+            if (sync, name) == (Process, "wait"):
+                ours.pop("timeout")
+            assert ours == {k: v.default for k, v in parameters(two).items()}, name
+
+
+def test_everything_public_is_documented() -> None:
+    for name in pyro_mcp.__all__:
+        thing = getattr(pyro_mcp, name)
+        if inspect.isclass(thing):
+            assert thing.__doc__, name
+            for member in public(thing):
+                value = inspect.getattr_static(thing, member)
+                if callable(value) or isinstance(value, property):
+                    assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_payload_types_are_those_of_the_openapi_document() -> None:
+    path = ROOT / "python/tools/generate_payloads.py"
+    spec = importlib.util.spec_from_file_location("generate_payloads", path)
+    assert spec is not None and spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    written = (PACKAGE / "payloads.py").read_text()
+    assert written == generator.generate(OPENAPI), f"run {path.relative_to(ROOT)}"
+
+
+def every_call() -> list[calls.Call]:
+    return [
+        calls.node_status(),
+        calls.stop_node(),
+        calls.disk_usage(),
+        calls.list_environments(),
+        calls.inspect_environment("e"),
+        calls.delete_environment("e"),
+        calls.build_environment("e", True),
+        calls.import_environment("e"),
+        calls.prune_environments(),
+        calls.list_workspaces(),
+        calls.create_workspace(
+            calls.creation(
+                environment="e",
+                vcpu_count=1,
+                mem_mib=1,
+                disk_mib=1,
+                ttl_seconds=1,
+                on_expiry="stop",
+                network_policy="off",
+                name="n",
+                labels={"a": "b"},
+                backend="qemu",
+            )
+        ),
+        calls.prune_workspaces(1, True),
+        calls.status_workspace("w"),
+        calls.update_workspace("w", "n", False, {"a": "b"}, ["c"]),
+        calls.delete_workspace("w"),
+        calls.start_workspace("w"),
+        calls.stop_workspace("w", 1.0),
+        calls.logs_workspace("w"),
+        calls.start_exec(
+            "w",
+            calls.exec_request(
+                ["c"],
+                cwd="/",
+                env={"a": "b"},
+                user="u",
+                timeout_seconds=1,
+                stdin=True,
+                detach=True,
+                terminal=(80, 24),
+                no_start=True,
+            ),
+        ),
+        calls.list_execs("w"),
+        calls.status_exec("w", "e"),
+        calls.wait_exec("w", "e", 1),
+        calls.signal_exec("w", "e", "TERM"),
+        calls.attach_exec("w", "e", 1, True),
+        calls.exec_output("w", "e", 1, 2, "stdout"),
+        calls.run_in_vm(calls.creation(environment="e"), calls.exec_request("c")),
+    ]
+
+
+def routes() -> dict[tuple[str, str], Any]:
+    return {
+        (method.upper(), path): operation
+        for path, operations in OPENAPI["paths"].items()
+        for method, operation in operations.items()
+        if method in {"get", "post", "patch", "put", "delete"}
+    }
+
+
+def route_of(call: calls.Call) -> tuple[str, str]:
+    path = call.target.split("?")[0]
+    fitting = [
+        route
+        for method, route in routes()
+        if method == call.method and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), path)
+    ]
+    # A fixed segment goes before one that is named.
+    return call.method, min(fitting, key=lambda route: route.count("{"))
+
+
+def test_every_route_has_a_verb_and_every_verb_a_route() -> None:
+    reached = {route_of(call) for call in every_call()}
+    assert reached == set(routes()) - {("GET", "/v1/openapi.json")}
+
+
+def test_what_is_sent_is_what_the_routes_take() -> None:
+    schemas = OPENAPI["components"]["schemas"]
+    for call in every_call():
+        operation = routes()[route_of(call)]
+        names = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+        query = call.target.partition("?")[2]
+        sent = {pair.split("=")[0] for pair in query.split("&") if pair}
+        assert sent <= names, call.name
+        if isinstance(call.document, dict):
+            content = operation["requestBody"]["content"]
+            (schema,) = [one["schema"]["$ref"].rsplit("/", 1)[1] for one in content.values()]
+            assert call.document.keys() <= schemas[schema]["properties"].keys(), call.name
+    # Each parameter of each body is one a caller can give.
+    (created,) = [c.document for c in every_call() if c.name == "POST /v1/workspaces"]
+    assert created.keys() == schemas["CreateWorkspace"]["properties"].keys()
+    (started,) = [c.document for c in every_call() if c.name == "POST /v1/workspaces/w/execs"]
+    assert started.keys() == schemas["ExecRequest"]["properties"].keys()
+
+
+def test_every_code_is_documented() -> None:
+    documented = (ROOT / "docs/errors.md").read_text() + (ROOT / "docs/python.md").read_text()
+    for path in PACKAGE.glob("*.py"):
+        for code in re.findall(r'code="(\w+)"', path.read_text()):
+            assert f"`{code}`" in documented, f"{code} of {path.name}"
+
+
+def test_the_version_is_that_of_the_crates() -> None:
+    def version(name: str) -> str:
+        found = re.search(r'^version = "(.+)"$', (ROOT / name).read_text(), re.MULTILINE)
+        assert found is not None
+        return found[1]
+
+    crates, distribution = version("Cargo.toml"), version("pyproject.toml")
+    python = re.sub(r"-(a|b|rc)\w*\.", r"\1", crates)
+    assert pyro_mcp.__version__ == distribution == python
+
+
+def test_the_lock_names_no_index_but_the_public_one() -> None:
+    lock = (ROOT / "uv.lock").read_text()
+    assert set(re.findall(r'registry = "([^"]+)"', lock)) == {"https://pypi.org/simple"}
+    assert set(re.findall(r'url = "https://([^/]+)/', lock)) == {"files.pythonhosted.org"}
+
+
+def loaded(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_loads_nothing_that_is_not_used() -> None:
+    costly = {"asyncio", "http", "http.client", "subprocess", "ssl", "email", "dataclasses"}
+    for statement in ("import pyro_mcp", "import pyro_mcp.api", "from pyro_mcp import Pyro"):
+        modules = loaded(statement)
+        assert not modules & costly, statement
+    assert "socket" not in loaded("import pyro_mcp")
+
+
+def test_nothing_is_needed_but_the_standard_library() -> None:
+    ours = {"pyro_mcp", "typing_extensions"}
+    for path in PACKAGE.glob("*.py"):
+        for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE):
+            assert name in sys.stdlib_module_names | ours, f"{name} in {path.name}"
+    assert "typing_extensions" not in loaded("from pyro_mcp import *")
+
+
+def test_both_names_of_the_package_give_the_same() -> None:
+    for name in pyro_mcp.__all__:
+        assert getattr(pyro_mcp.api, name) is getattr(pyro_mcp, name)
+    with pytest.raises(AttributeError):
+        pyro_mcp.nothing
+    assert "Pyro" in dir(pyro_mcp)
