@@ -16,7 +16,7 @@
 //! | `kernels/DIGEST/` | `vmlinux`, `modules/NN-NAME.ko` in loading order, `manifest.json` |
 //! | `kernel.json` | which kernel is used now |
 //! | `boot/DIGEST/initramfs.cpio` | the agent and a kernel's modules |
-//! | `seeds/empty/seed.squashfs` | the seed of a workspace that has none |
+//! | `seeds/empty-2/seed.squashfs` | the seed of a workspace that has none |
 //! | `building/` | what is being made; each entry is locked by its maker for as long as it lives |
 //! | `locks/` | one build of a name at a time |
 //!

@@ -5,9 +5,14 @@ use std::{fs, path::PathBuf};
 
 use crate::{Cache, Error, Job, Result, squashfs};
 
+/// Where the empty image stands. The number is raised when it is made otherwise, so that one in an
+/// older cache is not used: 2 has file handles, which the overlay of `/workspace` needs for its
+/// index.
+const EMPTY: &str = "seeds/empty-2";
+
 /// The image of a workspace without a seed: an empty squashfs, made unless it is there.
 pub fn empty(cache: &Cache) -> Result<PathBuf> {
-    let place = cache.path().join("seeds/empty");
+    let place = cache.path().join(EMPTY);
     let image = place.join("seed.squashfs");
     if image.exists() {
         return Ok(image);
@@ -27,6 +32,22 @@ pub fn empty(cache: &Cache) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_overlay_can_index_the_empty_seed_whatever_an_older_cache_holds() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path()).unwrap();
+        let older = home.path().join("seeds/empty");
+        fs::create_dir(&older).unwrap();
+        fs::write(older.join("seed.squashfs"), "made without file handles").unwrap();
+        let mut start = [0; 26];
+        let mut image = fs::File::open(empty(&cache).unwrap()).unwrap();
+        std::io::Read::read_exact(&mut image, &mut start).unwrap();
+        // The superblock's flags, and in them "exportable":
+        // https://dr-emann.github.io/squashfs/squashfs.html#_the_superblock
+        let flags = u16::from_le_bytes([start[24], start[25]]);
+        assert_eq!((&start[..4], flags & 0x0080), (&b"hsqs"[..], 0x0080));
+    }
 
     #[test]
     fn the_empty_seed_is_one_small_image_of_the_fixed_size() {
