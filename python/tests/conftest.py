@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_node import FakeNode
 
-from pyro_mcp import Pyro
+from pyro_mcp import Pyro, _calls
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +41,7 @@ def real() -> Iterator[Pyro]:
     home = Path(tempfile.mkdtemp(prefix="pyro-sdk-"))
     client = Pyro(home=home / "state", program=program, backend=os.environ.get("PYRO_E2E_BACKEND"))
     yield client
-    for workspace in client._transport.json(list_call())["workspaces"]:
+    for workspace in client._transport.json(_calls.list_workspaces())["workspaces"]:
         client.delete_workspace(workspace["workspace_id"])
     client.stop_node()
     shutil.rmtree(home, ignore_errors=True)
-
-
-def list_call():  # type: ignore[no-untyped-def]
-    from pyro_mcp import _calls
-
-    return _calls.list_workspaces()

@@ -142,7 +142,7 @@ def test_a_node_that_does_not_start_says_why(tmp_path: Path, body: str, code: st
 
 
 def test_a_program_that_cannot_be_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NodeError, match="cannot start a node with .*/absent") as raised:
+    with pytest.raises(NodeError, match=r"cannot start a node with .*/absent") as raised:
         Pyro(home=tmp_path, program=tmp_path / "absent").node_status()
     assert raised.value.code == "node_start_failed"
 

@@ -18,6 +18,7 @@ import pyro_mcp
 import pyro_mcp.api
 from pyro_mcp import AsyncProcess, AsyncPyro, AsyncWorkspace, Process, Pyro, Workspace
 from pyro_mcp import _calls as calls
+from pyro_mcp import _wire as wire
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python/src/pyro_mcp"
@@ -107,14 +108,15 @@ def test_everything_public_is_documented() -> None:
 def test_payload_types_are_those_of_the_openapi_document() -> None:
     path = ROOT / "python/tools/generate_payloads.py"
     spec = importlib.util.spec_from_file_location("generate_payloads", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     written = (PACKAGE / "payloads.py").read_text()
     assert written == generator.generate(OPENAPI), f"run {path.relative_to(ROOT)}"
 
 
-def every_call() -> list[calls.Call]:
+def every_call() -> list[wire.Call]:
     return [
         calls.node_status(),
         calls.stop_node(),
@@ -180,7 +182,7 @@ def routes() -> dict[tuple[str, str], Any]:
     }
 
 
-def route_of(call: calls.Call) -> tuple[str, str]:
+def route_of(call: wire.Call) -> tuple[str, str]:
     path = call.target.split("?")[0]
     fitting = [
         route
@@ -276,5 +278,5 @@ def test_both_names_of_the_package_give_the_same() -> None:
     for name in pyro_mcp.__all__:
         assert getattr(pyro_mcp.api, name) is getattr(pyro_mcp, name)
     with pytest.raises(AttributeError):
-        pyro_mcp.nothing
+        pyro_mcp.nothing  # noqa: B018
     assert "Pyro" in dir(pyro_mcp)

@@ -30,7 +30,11 @@ class Connection:
 
     def close(self) -> None:
         """Closes it at once; what was not sent is lost."""
-        self.writer.transport.abort()
+        try:
+            self.writer.transport.abort()
+        except RuntimeError:
+            # Its event loop is closed, and with it everything on it.
+            pass
 
     async def receive(self, call: wire.Call, timeout: float | None) -> bytes:
         """What comes next; nothing at the end."""

@@ -28,12 +28,113 @@ if TYPE_CHECKING:
 __all__ = ["AsyncInputStream", "AsyncOutputStream", "AsyncProcess"]
 
 
+class AsyncChannel:
+    """The connection of one command, which its streams share.
+
+    Nothing it refers to refers to it: it goes with the last reference to the command and its
+    streams, and the command with it unless it was detached.
+    """
+
+    def __init__(self, transport: AsyncTransport, connection: Connection, offset: int) -> None:
+        self.transport = transport
+        self.connection: Connection | None = connection
+        self.session = Session(offset=offset)
+        self._pid = os.getpid()
+        self._hearing: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(cls, transport: AsyncTransport, call: wire.Call, offset: int) -> AsyncChannel:
+        connection, rest = await transport.open(call)
+        channel = cls(transport, connection, offset)
+        try:
+            if rest:
+                channel.session.feed(rest)
+            await asyncio.wait_for(
+                channel.hear_until(lambda: channel.session.started), transport.timeout
+            )
+        except asyncio.TimeoutError as error:
+            channel.close()
+            raise wire.silent(call.name, transport.timeout or 0.0) from error
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def close(self) -> None:
+        """Closes this end."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def connected(self) -> Connection:
+        if self._pid != os.getpid():
+            raise ConflictError(
+                "this end of the command belongs to the process that was forked",
+                code="stream_of_another_process",
+                hints=["attach() gives this process an end of its own"],
+            )
+        if self.connection is None:
+            raise ConflictError(
+                "this end of the command was closed",
+                code="stream_closed",
+                hints=["attach() gives another"],
+            )
+        return self.connection
+
+    async def say(self, frame: bytes) -> None:
+        if self.session.over:
+            raise self.session.failure or has_ended()
+        connection = self.connected()
+        try:
+            connection.writer.write(frame)
+            await connection.writer.drain()
+        except OSError as error:
+            # The receiving side may know better why the connection broke.
+            if self.session.ended:
+                raise has_ended() from error
+            lost = wire.stream_lost(
+                self.session.exec.get("workspace_id"), self.session.exec.get("exec_id"), error
+            )
+            raise (self.session.failure or lost) from error
+
+    async def hear_until(self, condition: Callable[[], bool]) -> None:
+        """Hears the node until the condition holds or the command ended.
+
+        One task reads for all; the others wait for what it finds.
+        """
+        while not condition():
+            if self.session.ended:
+                return
+            if self.session.failure is not None:
+                raise self.session.failure
+            if self._hearing is not None:
+                await asyncio.shield(self._hearing)
+                continue
+            connection = self.connected()
+            hearing = self._hearing = asyncio.get_running_loop().create_future()
+            try:
+                data = await connection.reader.read(wire.READ_AHEAD)
+                if not data and self.connection is None:
+                    self.connected()
+                self.session.feed(data)
+            except OSError as error:
+                self.session.break_off(error)
+            finally:
+                self._hearing = None
+                hearing.set_result(None)
+            if self.session.over:
+                self.close()
+
+
 class AsyncOutputStream:
     """Standard output or standard error of a command; iterating gives bytes as they come."""
 
-    def __init__(self, process: AsyncProcess, kind: int) -> None:
-        self._process = process
-        self._pending = process._session.pending[kind]
+    def __init__(self, channel: AsyncChannel, kind: int) -> None:
+        self._channel = channel
+        self._pending = channel.session.pending[kind]
         self._ahead = b""
 
     @property
@@ -52,7 +153,7 @@ class AsyncOutputStream:
             if 0 <= most < len(piece):
                 piece, self._ahead = piece[:most], piece[most:]
             return piece
-        await self._process._hear_until(lambda: self._pending.size > 0)
+        await self._channel.hear_until(lambda: self._pending.size > 0)
         if most < 0 and self._pending.size:
             return self._pending.take_piece()
         return self._pending.take(most)
@@ -80,8 +181,8 @@ class AsyncOutputStream:
 class AsyncInputStream:
     """Standard input of a command."""
 
-    def __init__(self, process: AsyncProcess) -> None:
-        self._process = process
+    def __init__(self, channel: AsyncChannel) -> None:
+        self._channel = channel
         self.closed = False
 
     async def write(self, data: bytes | str) -> int:
@@ -90,15 +191,15 @@ class AsyncInputStream:
             raise ConflictError("the command's stdin was closed", code="stdin_closed")
         encoded = data.encode() if isinstance(data, str) else bytes(data)
         for frame in wire.stdin_frames(encoded):
-            await self._process._say(frame)
+            await self._channel.say(frame)
         return len(encoded)
 
     async def close(self) -> None:
         """Ends the command's standard input."""
         if not self.closed:
             self.closed = True
-            if not self._process._session.over:
-                await self._process._say(wire.frame(wire.END))
+            if not self._channel.session.over:
+                await self._channel.say(wire.frame(wire.END))
 
 
 class AsyncProcess:
@@ -108,40 +209,21 @@ class AsyncProcess:
     attached to, or detached from, goes on.
     """
 
-    def __init__(
-        self, transport: AsyncTransport, connection: Connection, session: Session, *, stdin: bool
-    ) -> None:
-        self._transport = transport
-        self._connection: Connection | None = connection
-        self._session = session
-        self._pid = os.getpid()
-        self._hearing: asyncio.Future[None] | None = None
-        self.stdout = AsyncOutputStream(self, wire.STDOUT)
+    def __init__(self, channel: AsyncChannel, *, stdin: bool) -> None:
+        self._channel = channel
+        self._session = channel.session
+        self.stdout = AsyncOutputStream(channel, wire.STDOUT)
         """Its standard output; with a terminal, all its output."""
-        self.stderr = AsyncOutputStream(self, wire.STDERR)
+        self.stderr = AsyncOutputStream(channel, wire.STDERR)
         """Its standard error."""
-        self.stdin = AsyncInputStream(self) if stdin else None
+        self.stdin = AsyncInputStream(channel) if stdin else None
         """Its standard input, where that was asked for."""
 
     @classmethod
     async def _open(
         cls, transport: AsyncTransport, call: wire.Call, *, offset: int = 0, stdin: bool = False
     ) -> AsyncProcess:
-        connection, rest = await transport.open(call)
-        process = cls(transport, connection, Session(offset=offset), stdin=stdin)
-        try:
-            if rest:
-                process._session.feed(rest)
-            await asyncio.wait_for(
-                process._hear_until(lambda: process._session.started), transport.timeout
-            )
-        except asyncio.TimeoutError as error:
-            process.close()
-            raise wire.silent(call.name, transport.timeout or 0.0) from error
-        except BaseException:
-            process.close()
-            raise
-        return process
+        return cls(await AsyncChannel.open(transport, call, offset), stdin=stdin)
 
     def __repr__(self) -> str:
         return f"<AsyncProcess {self.exec_id} {self.info.command!r} in {self.workspace_id}>"
@@ -184,7 +266,7 @@ class AsyncProcess:
 
     async def wait(self) -> ExecInfo:
         """Waits for its end. Output that is not read meanwhile is kept, up to 16 MiB a stream."""
-        await self._hear_until(lambda: False)
+        await self._channel.hear_until(lambda: False)
         return self.info
 
     async def kill(self, signal: str | int | None = None) -> None:
@@ -195,45 +277,45 @@ class AsyncProcess:
         if self._session.over:
             return
         try:
-            await self._transport.json(calls.signal_exec(self.workspace_id, self.exec_id, signal))
+            await self._channel.transport.json(
+                calls.signal_exec(self.workspace_id, self.exec_id, signal)
+            )
         except PyroError as error:
             if error.code != "exec_ended":
                 raise
 
     async def resize(self, columns: int, rows: int) -> None:
         """Tells its terminal a new size."""
-        await self._say(wire.control(type="resize", columns=columns, rows=rows))
+        await self._channel.say(wire.control(type="resize", columns=columns, rows=rows))
 
     async def detach(self) -> None:
         """Leaves it running: this end is closed, and `attach` finds it again."""
         if not self._session.over:
-            await self._say(wire.control(type="detach"))
+            await self._channel.say(wire.control(type="detach"))
             self._session.failure = ConflictError(
                 "this end was detached", code="detached", hints=["attach() gives another"]
             )
-        if self._connection is not None:
+        connection, self._channel.connection = self._channel.connection, None
+        if connection is not None:
             # What was said is sent before it is closed.
-            self._connection.writer.close()
-            self._connection = None
+            connection.writer.close()
 
     async def attach(self, *, offset: int | None = None, stdin: bool = False) -> AsyncProcess:
         """Another end of the same command, from where this one is, or from `offset` on."""
         start = self.offset if offset is None else offset
         call = calls.attach_exec(self.workspace_id, self.exec_id, start, stdin)
-        return await AsyncProcess._open(self._transport, call, offset=start, stdin=stdin)
+        return await AsyncProcess._open(self._channel.transport, call, offset=start, stdin=stdin)
 
     async def read_output(
         self, *, offset: int = 0, length: int | None = None, stream: str | None = None
     ) -> ExecOutput:
         """Kept output by range of the combined output, also of what was read already."""
         call = calls.exec_output(self.workspace_id, self.exec_id, offset, length, stream)
-        return output_of(*await self._transport.call(call), offset=offset)
+        return output_of(*await self._channel.transport.call(call), offset=offset)
 
     def close(self) -> None:
         """Closes this end; ends the command where it was started by it and still runs."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -245,60 +327,3 @@ class AsyncProcess:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _open_connection(self) -> Connection:
-        if self._pid != os.getpid():
-            raise ConflictError(
-                "this end of the command belongs to the process that was forked",
-                code="stream_of_another_process",
-                hints=["attach() gives this process an end of its own"],
-            )
-        if self._connection is None:
-            raise ConflictError(
-                "this end of the command was closed",
-                code="stream_closed",
-                hints=["attach() gives another"],
-            )
-        return self._connection
-
-    async def _say(self, frame: bytes) -> None:
-        if self._session.over:
-            raise self._session.failure or has_ended()
-        connection = self._open_connection()
-        try:
-            connection.writer.write(frame)
-            await connection.writer.drain()
-        except OSError as error:
-            # The receiving side may know better why the connection broke.
-            if self._session.ended:
-                raise has_ended() from error
-            lost = wire.stream_lost(self.workspace_id, self.exec_id, error)
-            raise (self._session.failure or lost) from error
-
-    async def _hear_until(self, condition: Callable[[], bool]) -> None:
-        """Hears the node until the condition holds or the command ended.
-
-        One task reads for all; the others wait for what it finds.
-        """
-        while not condition():
-            if self._session.ended:
-                return
-            if self._session.failure is not None:
-                raise self._session.failure
-            if self._hearing is not None:
-                await asyncio.shield(self._hearing)
-                continue
-            connection = self._open_connection()
-            hearing = self._hearing = asyncio.get_running_loop().create_future()
-            try:
-                data = await connection.reader.read(wire.READ_AHEAD)
-                if not data and self._connection is None:
-                    self._open_connection()
-                self._session.feed(data)
-            except OSError as error:
-                self._session.break_off(error)
-            finally:
-                self._hearing = None
-                hearing.set_result(None)
-            if self._session.over:
-                self.close()

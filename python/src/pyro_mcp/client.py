@@ -471,7 +471,7 @@ class Pyro:
         from .process import Process
 
         call = calls.attach_exec(self._name(workspace_id), exec_id, offset, stdin)
-        return Process(self._transport, call, offset=offset, stdin=stdin, owned=False)
+        return Process(self._transport, call, offset=offset, stdin=stdin)
 
     def read_exec_output(
         self,

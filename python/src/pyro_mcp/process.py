@@ -27,12 +27,127 @@ if TYPE_CHECKING:
 __all__ = ["InputStream", "OutputStream", "Process"]
 
 
+class Channel:
+    """The connection of one command, which its streams share.
+
+    Nothing it refers to refers to it: it goes with the last reference to the command and its
+    streams, and the command with it unless it was detached.
+    """
+
+    def __init__(self, transport: Transport, call: wire.Call, *, offset: int) -> None:
+        self.transport = transport
+        self.session = Session(offset=offset)
+        self.changed = threading.Condition()
+        self._hearing = False
+        self._saying = threading.Lock()
+        self._pid = os.getpid()
+        self._stream: socket.socket | None = None
+        stream, rest = transport.open(call)
+        self._stream = stream
+        try:
+            if rest:
+                self.session.feed(rest)
+            with self.changed:
+                self.hear_until(lambda: self.session.started, transport.timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes this end."""
+        stream = self._stream
+        if stream is None:
+            return
+        self._stream = None
+        if self._pid == os.getpid():
+            try:
+                # Whoever waits in another thread wakes up.
+                stream.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        stream.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_stream", None) is not None:
+            self.close()
+
+    def connected(self) -> socket.socket:
+        if self._pid != os.getpid():
+            raise ConflictError(
+                "this end of the command belongs to the process that was forked",
+                code="stream_of_another_process",
+                hints=["attach() gives this process an end of its own"],
+            )
+        if self._stream is None:
+            raise ConflictError(
+                "this end of the command was closed",
+                code="stream_closed",
+                hints=["attach() gives another"],
+            )
+        return self._stream
+
+    def say(self, frame: bytes) -> None:
+        with self._saying:
+            if self.session.over:
+                raise self.session.failure or has_ended()
+            try:
+                self.connected().sendall(frame)
+            except OSError as error:
+                # The receiving side may know better why the connection broke.
+                if self.session.ended:
+                    raise has_ended() from error
+                lost = wire.stream_lost(
+                    self.session.exec.get("workspace_id"), self.session.exec.get("exec_id"), error
+                )
+                raise (self.session.failure or lost) from error
+
+    def hear_until(self, condition: _Condition, timeout: float | None) -> None:
+        """Hears the node until the condition holds or the command ended.
+
+        Called with the lock held. One thread reads for all; the others wait for what it finds.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        while not condition():
+            if self.session.ended:
+                return
+            if self.session.failure is not None:
+                raise self.session.failure
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise wire.silent("the stream of an exec", timeout or 0.0)
+            if self._hearing:
+                self.changed.wait(left)
+                continue
+            stream = self.connected()
+            self._hearing = True
+            self.changed.release()
+            data = None
+            broken: OSError | None = None
+            try:
+                if left is None or _readable(stream, left):
+                    data = stream.recv(wire.READ_AHEAD)
+            except OSError as error:
+                broken = error
+            finally:
+                self.changed.acquire()
+                self._hearing = False
+                self.changed.notify_all()
+            if broken is not None:
+                self.session.break_off(broken)
+            elif data is not None:
+                if not data and self._stream is None:
+                    self.connected()
+                self.session.feed(data)
+            if self.session.over:
+                self.close()
+
+
 class OutputStream:
     """Standard output or standard error of a command; iterating gives bytes as they come."""
 
-    def __init__(self, process: Process, kind: int) -> None:
-        self._process = process
-        self._pending = process._session.pending[kind]
+    def __init__(self, channel: Channel, kind: int) -> None:
+        self._channel = channel
+        self._pending = channel.session.pending[kind]
         self._ahead = b""
 
     @property
@@ -57,8 +172,8 @@ class OutputStream:
             if 0 <= most < len(piece):
                 piece, self._ahead = piece[:most], piece[most:]
             return piece
-        with self._process._changed:
-            self._process._hear_until(lambda: self._pending.size > 0, timeout)
+        with self._channel.changed:
+            self._channel.hear_until(lambda: self._pending.size > 0, timeout)
             if most < 0 and self._pending.size:
                 return self._pending.take_piece()
             return self._pending.take(most)
@@ -93,8 +208,8 @@ class OutputStream:
 class InputStream:
     """Standard input of a command."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self.closed = False
 
     def write(self, data: bytes | str) -> int:
@@ -103,15 +218,15 @@ class InputStream:
             raise ConflictError("the command's stdin was closed", code="stdin_closed")
         encoded = data.encode() if isinstance(data, str) else bytes(data)
         for frame in wire.stdin_frames(encoded):
-            self._process._say(frame)
+            self._channel.say(frame)
         return len(encoded)
 
     def close(self) -> None:
         """Ends the command's standard input."""
         if not self.closed:
             self.closed = True
-            if not self._process._session.over:
-                self._process._say(wire.frame(wire.END))
+            if not self._channel.session.over:
+                self._channel.say(wire.frame(wire.END))
 
     def __enter__(self) -> Self:
         return self
@@ -139,31 +254,14 @@ class Process:
         *,
         offset: int = 0,
         stdin: bool = False,
-        owned: bool = True,
     ) -> None:
-        self._transport = transport
-        self._session = Session(offset=offset)
-        self._changed = threading.Condition()
-        self._hearing = False
-        self._saying = threading.Lock()
-        self._owned = owned
-        self._pid = os.getpid()
-        self._stream: socket.socket | None = None
-        stream, rest = transport.open(call)
-        self._stream = stream
-        try:
-            if rest:
-                self._session.feed(rest)
-            with self._changed:
-                self._hear_until(lambda: self._session.started, transport.timeout)
-        except BaseException:
-            self.close()
-            raise
-        self.stdout = OutputStream(self, wire.STDOUT)
+        self._channel = Channel(transport, call, offset=offset)
+        self._session = self._channel.session
+        self.stdout = OutputStream(self._channel, wire.STDOUT)
         """Its standard output; with a terminal, all its output."""
-        self.stderr = OutputStream(self, wire.STDERR)
+        self.stderr = OutputStream(self._channel, wire.STDERR)
         """Its standard error."""
-        self.stdin = InputStream(self) if stdin else None
+        self.stdin = InputStream(self._channel) if stdin else None
         """Its standard input, where that was asked for."""
 
     def __repr__(self) -> str:
@@ -211,8 +309,8 @@ class Process:
         Raises `NodeError` with the code `node_timeout` when it still runs after `timeout` seconds;
         the command goes on.
         """
-        with self._changed:
-            self._hear_until(lambda: False, timeout)
+        with self._channel.changed:
+            self._channel.hear_until(lambda: False, timeout)
         return self.info
 
     def kill(self, signal: str | int | None = None) -> None:
@@ -224,51 +322,40 @@ class Process:
             return
         call = calls.signal_exec(self.workspace_id, self.exec_id, signal)
         try:
-            self._transport.json(call)
+            self._channel.transport.json(call)
         except PyroError as error:
             if error.code != "exec_ended":
                 raise
 
     def resize(self, columns: int, rows: int) -> None:
         """Tells its terminal a new size."""
-        self._say(wire.control(type="resize", columns=columns, rows=rows))
+        self._channel.say(wire.control(type="resize", columns=columns, rows=rows))
 
     def detach(self) -> None:
         """Leaves it running: this end is closed, and `attach` finds it again."""
         if not self._session.over:
-            self._say(wire.control(type="detach"))
+            self._channel.say(wire.control(type="detach"))
             self._session.failure = ConflictError(
                 "this end was detached", code="detached", hints=["attach() gives another"]
             )
-        self._owned = False
         self.close()
 
     def attach(self, *, offset: int | None = None, stdin: bool = False) -> Process:
         """Another end of the same command, from where this one is, or from `offset` on."""
         start = self.offset if offset is None else offset
         call = calls.attach_exec(self.workspace_id, self.exec_id, start, stdin)
-        return Process(self._transport, call, offset=start, stdin=stdin, owned=False)
+        return Process(self._channel.transport, call, offset=start, stdin=stdin)
 
     def read_output(
         self, *, offset: int = 0, length: int | None = None, stream: str | None = None
     ) -> ExecOutput:
         """Kept output by range of the combined output, also of what was read already."""
         call = calls.exec_output(self.workspace_id, self.exec_id, offset, length, stream)
-        return output_of(*self._transport.call(call), offset=offset)
+        return output_of(*self._channel.transport.call(call), offset=offset)
 
     def close(self) -> None:
         """Closes this end; ends the command where it was started by it and still runs."""
-        stream = self._stream
-        if stream is None:
-            return
-        self._stream = None
-        if self._pid == os.getpid():
-            try:
-                # Whoever waits in another thread wakes up.
-                stream.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        stream.close()
+        self._channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -280,78 +367,6 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_stream", None) is not None:
-            self.close()
-
-    def _socket(self) -> socket.socket:
-        if self._pid != os.getpid():
-            raise ConflictError(
-                "this end of the command belongs to the process that was forked",
-                code="stream_of_another_process",
-                hints=["attach() gives this process an end of its own"],
-            )
-        if self._stream is None:
-            raise ConflictError(
-                "this end of the command was closed",
-                code="stream_closed",
-                hints=["attach() gives another"],
-            )
-        return self._stream
-
-    def _say(self, frame: bytes) -> None:
-        with self._saying:
-            if self._session.over:
-                raise self._session.failure or has_ended()
-            try:
-                self._socket().sendall(frame)
-            except OSError as error:
-                # The receiving side may know better why the connection broke.
-                if self._session.ended:
-                    raise has_ended() from error
-                lost = wire.stream_lost(self.workspace_id, self.exec_id, error)
-                raise (self._session.failure or lost) from error
-
-    def _hear_until(self, condition: _Condition, timeout: float | None) -> None:
-        """Hears the node until the condition holds or the command ended.
-
-        Called with the lock held. One thread reads for all; the others wait for what it finds.
-        """
-        deadline = None if timeout is None else monotonic() + timeout
-        while not condition():
-            if self._session.ended:
-                return
-            if self._session.failure is not None:
-                raise self._session.failure
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
-                raise wire.silent("the stream of an exec", timeout or 0.0)
-            if self._hearing:
-                self._changed.wait(left)
-                continue
-            stream = self._socket()
-            self._hearing = True
-            self._changed.release()
-            data = None
-            broken: OSError | None = None
-            try:
-                if left is None or _readable(stream, left):
-                    data = stream.recv(wire.READ_AHEAD)
-            except OSError as error:
-                broken = error
-            finally:
-                self._changed.acquire()
-                self._hearing = False
-                self._changed.notify_all()
-            if broken is not None:
-                self._session.break_off(broken)
-            elif data is not None:
-                if not data and self._stream is None:
-                    self._socket()
-                self._session.feed(data)
-            if self._session.over:
-                self.close()
 
 
 if TYPE_CHECKING:
