@@ -17,8 +17,48 @@ from .errors import NodeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from types import TracebackType
 
     from ._location import Location
+
+
+class TimeLimit:
+    """Raises `TimeoutError` in its body when that takes longer; `None`: as long as it likes.
+
+    `asyncio.wait_for` loses cancellations before Python 3.12, and `asyncio.timeout` is not in 3.10.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        if self._seconds is not None and task is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._seconds, self._expire, task)
+
+    def _expire(self, task: asyncio.Task[object]) -> None:
+        self._expired = True
+        task.cancel()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._expired:
+            return
+        task = asyncio.current_task()
+        # Since Python 3.11 a task counts who cancelled it: somebody else may have as well.
+        uncancel = getattr(task, "uncancel", None)
+        others = uncancel() if uncancel is not None else 0
+        if kind is asyncio.CancelledError and others == 0:
+            raise TimeoutError
 
 
 class Connection:
@@ -39,8 +79,9 @@ class Connection:
     async def receive(self, call: wire.Call, timeout: float | None) -> bytes:
         """What comes next; nothing at the end."""
         try:
-            return await asyncio.wait_for(self.reader.read(wire.READ_AHEAD), timeout)
-        except asyncio.TimeoutError as error:
+            async with TimeLimit(timeout):
+                return await self.reader.read(wire.READ_AHEAD)
+        except TimeoutError as error:
             raise wire.silent(call.name, timeout or 0.0) from error
         except OSError as error:
             raise wire.lost(call.name, error) from error
@@ -142,8 +183,9 @@ class AsyncTransport:
 
         try:
             # One limit for all of a body: nobody knows how long it is.
-            await asyncio.wait_for(send(), timeout if call.content_type is None else None)
-        except asyncio.TimeoutError as error:
+            async with TimeLimit(timeout if call.content_type is None else None):
+                await send()
+        except TimeoutError as error:
             raise wire.silent(call.name, timeout or 0.0) from error
         except (BrokenPipeError, ConnectionResetError):
             # It may have answered before it had read all; then that says why.
@@ -242,8 +284,9 @@ class AsyncTransport:
         try:
             if rest:
                 session.feed(rest)
-            await asyncio.wait_for(hear(), limit)
-        except asyncio.TimeoutError as error:
+            async with TimeLimit(limit):
+                await hear()
+        except TimeoutError as error:
             raise wire.silent(call.name, limit or 0.0) from error
         finally:
             if sending is not None:

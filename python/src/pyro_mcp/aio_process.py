@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import _calls as calls
 from . import _wire as wire
+from ._aio_transport import TimeLimit
 from ._session import Session
 from .errors import ConflictError, PyroError
 from .process import has_ended, output_of
@@ -49,10 +50,9 @@ class AsyncChannel:
         try:
             if rest:
                 channel.session.feed(rest)
-            await asyncio.wait_for(
-                channel.hear_until(lambda: channel.session.started), transport.timeout
-            )
-        except asyncio.TimeoutError as error:
+            async with TimeLimit(transport.timeout):
+                await channel.hear_until(lambda: channel.session.started)
+        except TimeoutError as error:
             channel.close()
             raise wire.silent(call.name, transport.timeout or 0.0) from error
         except BaseException:
