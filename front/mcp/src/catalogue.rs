@@ -368,6 +368,11 @@ impl Definition {
             .with_annotations(annotations)
     }
 
+    /// Whether it runs a command, which may take its time.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self.name, "vm_run" | "vm_exec" | "workspace_exec")
+    }
+
     fn output_schema(&self) -> Map<String, Value> {
         let field = |Field(name, shape): &Field| match *shape {
             "" => ((*name).to_owned(), json!({})),

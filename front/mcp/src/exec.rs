@@ -13,7 +13,6 @@ use std::{
 use pyro_api::{Command, Exec, ExecRequest, ExecResult, SignalRequest, VmCleanup};
 use pyro_client::{ClientError, ExecEvent, ExecStream, Node};
 use pyro_core::Problem;
-use rmcp::model::Resource;
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::{oneshot, watch},
@@ -25,6 +24,7 @@ use crate::{
     answer::{Answer, object},
     call::{Call, LIST_BUDGET, PATIENCE},
     output::{Shown, Transcript, cost},
+    resources::output_link,
 };
 
 /// How often a client that asked for progress hears of it.
@@ -572,12 +572,8 @@ impl Report {
             !exec.running && exec.exit_code.is_none() && exec.signal.is_none() && !exec.timed_out;
         let mut links = Vec::new();
         if !self.vm && (exec.running || shown.omitted_bytes > 0) {
-            let uri =
-                format!("pyro://workspaces/{}/execs/{}/output", exec.workspace_id, exec.exec_id);
-            links.push(
-                Resource::new(uri, format!("output of {}", exec.exec_id))
-                    .with_mime_type("text/plain"),
-            );
+            let (workspace, exec) = (exec.workspace_id.to_string(), exec.exec_id.to_string());
+            links.push(output_link(&workspace, &exec));
         }
         Answer { text, document: self.document(next), links, failed: lost }
     }

@@ -1,14 +1,20 @@
 //! The server as the protocol knows it: who it is, which tools it has, and calls of them.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use pyro_api::ErrorBody;
+use pyro_core::{Kind, Problem};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
-        PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+        CreateTaskResult, GetTaskParams, GetTaskResult, Implementation,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+        ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
     },
     service::RequestContext,
+    task_manager::{TaskExit, TaskManager, TaskOptions},
 };
 
 use crate::{
@@ -17,11 +23,19 @@ use crate::{
     call::{Call, Pyro},
     catalogue::{self, Definition},
     progress::Progress,
+    resources,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long a client may take its list of tools for the present one: as long as this version of
 /// the program runs, and it cannot know longer than a day.
 const TOOLS_FRESH_MS: u64 = 24 * 3600 * 1000;
+
+/// What ends within this time is answered at once, also to clients that know tasks.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How long a task may take, and how long its result is kept.
+const TASK_KEPT_MS: u64 = 24 * 3600 * 1000;
 
 const VM_RUN: &str = "pyro runs commands in Linux VMs of their own. vm_run runs one command in a \
     fresh VM and deletes it; nothing is kept, and nothing can touch the user's machine. Exit code, \
@@ -37,19 +51,46 @@ const WORKSPACE: &str = "pyro gives you Linux VMs of your own. Do anything in th
     There is no network yet. Errors carry a code and hints that say what to do.";
 
 /// One server; clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Server {
     pyro: Arc<Pyro>,
+    tasks: TaskManager,
 }
 
 impl Server {
     /// A server that knows where its node would be, and does not look.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { pyro: Arc::new(Pyro::new(settings)) }
+        Self { pyro: Arc::new(Pyro::new(settings)), tasks: TaskManager::new() }
     }
 
     fn profile(&self) -> Profile {
         self.pyro.settings.profile
+    }
+
+    /// Answers what ends soon, and makes a task of what does not.
+    async fn call_or_task(&self, tool: &'static Definition, call: Call) -> CallToolResponse {
+        let progress = call.progress.clone();
+        let call = Call { deadline: None, ..call };
+        let work = async move { call.answer(tool.name).await.into_result() };
+        let mut work = AbortOnDropHandle::new(tokio::spawn(work));
+        if let Ok(done) = tokio::time::timeout(SOON, &mut work).await {
+            return finished(done).into();
+        }
+        // Whoever polls a task does not listen for progress any more.
+        progress.silence();
+        let options = TaskOptions::new()
+            .with_ttl_ms(TASK_KEPT_MS)
+            .with_status_message(format!("{} runs", tool.name));
+        let task = self.tasks.spawn(options, |context| {
+            Box::pin(async move {
+                tokio::select! {
+                    done = &mut work => Ok(finished(done)),
+                    // Dropping the work ends the command.
+                    () = context.cancelled() => Err(TaskExit::Cancelled),
+                }
+            })
+        });
+        CallToolResponse::Task(CreateTaskResult::new(task))
     }
 
     fn find(&self, name: &str) -> Option<&'static Definition> {
@@ -59,7 +100,11 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().build();
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources();
+        let mut capabilities = capabilities.enable_tasks().build();
+        if self.profile() == Profile::VmRun {
+            capabilities.resources = None;
+        }
         let server = Implementation::new("pyro", env!("CARGO_PKG_VERSION"))
             .with_title("pyro: Linux VMs for agents")
             .with_description("Linux machines of their own for coding agents, each in a microVM");
@@ -108,13 +153,104 @@ impl ServerHandler for Server {
             Ok(call) => call,
             Err(problem) => return Ok(Answer::from(problem).into_result().into()),
         };
+        let may_be_task = tool.runs()
+            && context.client_capabilities().is_some_and(|client| client.supports_tasks());
+        let work = async {
+            if may_be_task {
+                return self.call_or_task(tool, call).await;
+            }
+            call.answer(tool.name).await.into_result().into()
+        };
         tokio::select! {
-            answer = call.answer(tool.name) => Ok(answer.into_result().into()),
+            response = work => Ok(response),
             // What the call began is dropped with it, which ends it in the guest.
             () = context.ct.cancelled() => {
                 Err(ErrorData::internal_error("the call was cancelled", None))
             }
         }
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        self.tasks.get_task(&request.task_id).map(GetTaskResult::new)
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        // Tasks of ours never ask for anything.
+        self.tasks.update_task(&request.task_id, request.input_responses)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.tasks.cancel_task(&request.task_id)
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        // Clients ask for this when they start: faults are for the first tool to tell.
+        let resources = resources::list(&self.pyro).await.unwrap_or_default();
+        Ok(ListResourcesResult::with_all_items(resources)
+            .with_ttl_ms(0)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::with_all_items(resources::templates())
+            .with_ttl_ms(TOOLS_FRESH_MS)
+            .with_cache_scope(CacheScope::Public))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        match resources::read(&self.pyro, &request.uri).await {
+            Ok(Some(contents)) => Ok(ReadResourceResult::new(vec![contents])
+                .with_ttl_ms(0)
+                .with_cache_scope(CacheScope::Private)
+                .into()),
+            Ok(None) => {
+                let message = format!("there is no resource {:?}", request.uri);
+                Err(ErrorData::resource_not_found(message, None))
+            }
+            Err(problem) => Err(protocol_error(problem)),
+        }
+    }
+}
+
+fn finished(done: Result<CallToolResult, tokio::task::JoinError>) -> CallToolResult {
+    done.unwrap_or_else(|error| {
+        Answer::from(Problem::from_error("mcp_failed", &error)).into_result()
+    })
+}
+
+/// A problem where the protocol has no room for a tool's answer.
+fn protocol_error(problem: Problem) -> ErrorData {
+    let kind = problem.kind;
+    let message = problem.to_string();
+    let data = serde_json::to_value(ErrorBody::from(problem)).ok();
+    match kind {
+        Kind::NotFound => ErrorData::resource_not_found(message, data),
+        Kind::Invalid => ErrorData::invalid_params(message, data),
+        _ => ErrorData::internal_error(message, data),
     }
 }
 
