@@ -1,0 +1,305 @@
+"""Stories on real virtual machines: `PYRO_E2E_PYRO` names the binary under test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp import (
+    AsyncPyro,
+    AsyncWorkspace,
+    CommandFailedError,
+    ConflictError,
+    InvalidError,
+    NodeError,
+    NotFoundError,
+    Process,
+    Pyro,
+    Workspace,
+)
+
+pytestmark = pytest.mark.vm
+
+
+def make(real: Pyro, **more: object) -> Workspace:
+    return Workspace.create(mem_mib=256, pyro=real, **more)  # type: ignore[arg-type]
+
+
+def beside(real: Pyro) -> AsyncPyro:
+    location = real._transport.location
+    return AsyncPyro(home=location.state, program=location.program)
+
+
+def test_a_command_in_a_vm_of_its_own(real: Pyro) -> None:
+    result = real.run_in_vm(
+        environment="debian:12", command="uname -r; echo oops >&2; exit 3", mem_mib=256
+    )
+    assert result["stdout"].strip() != os.uname().release
+    assert (result["stderr"], result["exit_code"]) == ("oops\n", 3)
+    assert result["cleanup"] == {
+        "vm_id": result["vm_id"],
+        "deleted": True,
+        "reason": "post_exec_cleanup",
+    }
+    with pytest.raises(NotFoundError):
+        real.status_workspace(result["vm_id"])
+
+
+def test_the_life_of_a_vm_that_was_created_by_hand(real: Pyro) -> None:
+    vm = real.create_vm(environment="debian:12", mem_mib=256)
+    assert (vm["state"], vm["ttl_seconds"], vm["network_enabled"]) == ("started", 600, False)
+    vm_id = vm["vm_id"]
+    assert vm_id not in [one["workspace_id"] for one in real.list_workspaces()["workspaces"]]
+    assert real.network_info_vm(vm_id)["network_enabled"] is False
+    assert real.stop_vm(vm_id)["state"] == "stopped"
+    assert real.start_vm(vm_id)["state"] == "started"
+    result = real.exec_vm(vm_id, command=["echo", "once"])
+    assert (result["vm_id"], result["stdout"]) == (vm_id, "once\n")
+    assert result["cleanup"]["deleted"]
+    with pytest.raises(NotFoundError):
+        real.status_vm(vm_id)
+    assert real.reap_expired() == {"deleted_vm_ids": [], "count": 0}
+
+
+def test_the_life_of_a_workspace(real: Pyro) -> None:
+    made = real.create_workspace(name="life", labels={"team": "web"}, mem_mib=256)
+    assert made["state"] == "started"
+    assert made["environment"] == "debian:12"
+    with pytest.raises(ConflictError) as taken:
+        real.create_workspace(name="life", mem_mib=256)
+    assert taken.value.code == "workspace_name_taken"
+    result = real.exec_workspace("life", command="echo kept > note; pwd", env={"A": "b"})
+    assert (result["stdout"], result["sequence"]) == ("/workspace\n", 1)
+    assert real.stop_workspace("life")["state"] == "stopped"
+    with pytest.raises(ConflictError) as stopped:
+        real.exec_workspace("life", command="true", no_start=True)
+    assert stopped.value.code == "workspace_stopped"
+    # It starts again when it is used, and says so.
+    again = real.exec_workspace("life", command=["cat", "note"])
+    assert again["stdout"] == "kept\n"
+    assert again["notices"]  # type: ignore[typeddict-item]
+    updated = real.update_workspace("life", clear_name=True, clear_labels=["team"])
+    assert (updated["name"], updated["labels"]) == (None, {})
+    workspace = made["workspace_id"]
+    assert [one["stdout"] for one in real.logs_workspace(workspace)["entries"]] == [
+        "/workspace\n",
+        "kept\n",
+    ]
+    assert real.list_execs(workspace[:6])["count"] == 2
+    assert workspace in [one["workspace_id"] for one in real.disk_usage()["workspaces"]]
+    assert real.prune_workspaces(older_than_seconds=0, dry_run=True)["count"] == 0
+    assert real.delete_workspace(workspace)["reason"] == "explicit_delete"
+    with pytest.raises(NotFoundError) as gone:
+        real.status_workspace(workspace)
+    assert gone.value.code == "workspace_not_found"
+
+
+def test_bad_input_is_a_value_error(real: Pyro) -> None:
+    for wrong in ({"environment": "../x"}, {"vcpu_count": 0}, {"mem_mib": 1}, {"name": "a\nb"}):
+        with pytest.raises(ValueError, match=r".") as raised:
+            real.create_workspace(**wrong)
+        assert isinstance(raised.value, InvalidError)
+        assert raised.value.hints
+    with pytest.raises(NotFoundError):
+        real.exec_workspace("../../etc", command="true")
+
+
+@pytest.fixture(scope="module")
+def ws(real: Pyro) -> Workspace:
+    return make(real, name="stories")
+
+
+def test_bytes_pass_unharmed(ws: Workspace) -> None:
+    data = bytes(range(256)) * 4000
+    result = ws.run("tee copy; printf '\\377\\376' >&2", input=data, check=True)
+    assert result.raw_stdout == data
+    assert (result.raw_stderr, result.stderr) == (b"\xff\xfe", "\ufffd\ufffd")
+
+
+def test_a_timeout_ends_the_whole_tree_and_keeps_the_output(ws: Workspace) -> None:
+    result = ws.run("echo before; (sleep 1000 & sleep 1000)", timeout=1)
+    assert result.timed_out
+    assert result.stdout == "before\n"
+    with pytest.raises(CommandFailedError) as raised:
+        ws.run("sleep 1000", timeout=0.5, check=True)
+    assert raised.value.code == "command_timed_out"
+    assert ws.run("pgrep sleep").stdout == ""
+
+
+def test_a_command_that_is_not_there_is_told(ws: Workspace) -> None:
+    with pytest.raises(ValueError, match="command not found") as raised:
+        ws.run(["no-such-command"])
+    assert isinstance(raised.value, InvalidError)
+    assert raised.value.code == "command_not_found"
+
+
+def test_streams_and_stdin(ws: Workspace) -> None:
+    with ws.exec(
+        "while read -r line; do echo got $line; done; echo end >&2", stdin=True
+    ) as process:
+        assert process.stdin is not None
+        lines = process.stdout.lines()
+        for word in ("one", "two"):
+            process.stdin.write(f"{word}\n")
+            assert next(lines) == f"got {word}"
+        process.stdin.close()
+        assert process.wait().ok
+        assert process.stderr.read() == b"end\n"
+    with ws.exec("stty size; read -r _; stty size", stdin=True, terminal=(100, 30)) as process:
+        lines = process.stdout.lines()
+        assert next(lines) == "30 100"
+        process.resize(80, 24)
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        assert list(lines)[-1] == "24 80"
+
+
+def test_a_command_is_killed_with_all_it_started(ws: Workspace) -> None:
+    process = ws.exec("trap 'echo hup' HUP; echo up; while :; do sleep 1000; done")
+    assert process.stdout.read_some() == b"up\n"
+    process.kill("HUP")
+    assert process.stdout.read_some() == b"hup\n"
+    process.kill()
+    ended = process.wait()
+    assert ended.exit_code == 143
+    assert ended.cancelled
+    process.kill()
+    assert ws.run("pgrep sleep").stdout == ""
+
+
+def test_detached_commands_are_attached_to_as_often_as_wanted(ws: Workspace) -> None:
+    started = ws.start_exec("echo one; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 5")
+    assert started.running
+    first = ws.attach(started.exec_id)
+    assert first.stdout.read_some() == b"one\n"
+    second = first.attach()
+    # Leaving an attached end ends nothing.
+    first.close()
+    ws.run("touch go", check=True)
+    assert second.stdout.read() == b"two\n"
+    assert second.wait().exit_code == 5
+    assert ws.wait(started.exec_id).exit_code == 5
+    assert ws.attach(started.exec_id).stdout.read() == b"one\ntwo\n"
+    kept = ws.output(started.exec_id, offset=4, length=2)
+    assert (kept.start, kept.end, kept.data) == (4, 6, b"tw")
+    assert started.exec_id in [one.exec_id for one in ws.execs()]
+
+
+def test_asyncio_runs_many_at_once(real: Pyro, ws: Workspace) -> None:
+    async def story() -> None:
+        workspace = await AsyncWorkspace.get("stories", pyro=beside(real))
+        results = await asyncio.gather(
+            *(workspace.run(["echo", str(number)]) for number in range(32))
+        )
+        assert [int(result.stdout) for result in results] == list(range(32))
+        process = await workspace.exec(["cat"], stdin=True)
+        assert process.stdin is not None
+        await process.stdin.write("text")
+        assert await process.stdout.read_some() == b"text"
+        await process.stdin.close()
+        assert (await process.wait()).ok
+        # A task that is cancelled ends its command.
+        task = asyncio.create_task(workspace.run("touch began; sleep 1000"))
+        while not (await workspace.run("test -e began")).ok:
+            pass
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(story())
+    ended = [one for one in ws.execs() if one.command.startswith("touch began")]
+    assert ws.wait(ended[0].exec_id).cancelled
+
+
+def test_200_threads_in_4_workspaces_and_a_fork_in_the_middle(real: Pyro) -> None:
+    workspaces = [make(real) for _ in range(4)]
+    faults: list[BaseException] = []
+    barrier = threading.Barrier(201)
+
+    def work(number: int) -> None:
+        try:
+            barrier.wait(60)
+            workspace = workspaces[number % 4]
+            for turn in range(2):
+                said = f"{workspace.id} {number} {turn}"
+                result = workspace.run(["sh", "-c", f"echo {said}; echo {said} >&2; exit {turn}"])
+                expected = (f"{said}\n", f"{said}\n", turn)
+                assert (result.stdout, result.stderr, result.exit_code) == expected
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(200)]
+    for thread in threads:
+        thread.start()
+    barrier.wait(60)
+    # The child uses the same client while the parent's threads are in the middle of theirs.
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            results = [workspace.run(["echo", "child"]).stdout for workspace in workspaces]
+            code = 0 if results == ["child\n"] * 4 else 2
+        finally:
+            os._exit(code)
+    for thread in threads:
+        thread.join(300)
+    _, status = os.waitpid(child, 0)
+    assert faults == []
+    assert os.waitstatus_to_exitcode(status) == 0
+    for workspace in workspaces:
+        # Two of each thread, and the child's.
+        assert workspace.refresh().command_count == 101
+        workspace.delete()
+
+
+def test_a_node_killed_under_a_stream_is_told_and_attach_goes_on(real: Pyro, ws: Workspace) -> None:
+    process = ws.exec("echo one; while [ ! -e on ]; do sleep 0.05; done; echo two; exit 6")
+    assert process.stdout.read_some() == b"one\n"
+    os.kill(real.node_status()["pid"], signal.SIGKILL)
+    with pytest.raises(NodeError) as raised:
+        process.stdout.read()
+    assert raised.value.code == "node_connection_lost"
+    assert f"pyro attach {ws.id} {process.exec_id}" in raised.value.hints[0]
+    # The next call starts a node, which finds the command where it was.
+    again: Process = process.attach()
+    ws.run("touch on", check=True)
+    assert again.stdout.read() == b"two\n"
+    assert again.wait().exit_code == 6
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples/python"
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_the_examples_run(real: Pyro, example: Path) -> None:
+    import subprocess
+    import sys
+
+    location = real._transport.location
+    environment = {
+        **os.environ,
+        "PYRO_HOME": location.state,
+        "PYRO_PROGRAM": str(location.program),
+        "PYTHONPATH": str(EXAMPLES.parents[1] / "python/src"),
+    }
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(example)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    # What it prints stands at its end, so that a reader knows without running it.
+    source = example.read_text()
+    printed = source.partition('"""Prints, for example:\n\n')[2].partition('"""')[0]
+    shape = [line.split() for line in printed.strip().splitlines()]
+    assert len(shape) == len(run.stdout.splitlines()), run.stdout
+    assert not real.list_workspaces()["workspaces"] or "stories" in str(real.list_workspaces())
