@@ -196,8 +196,7 @@ pub(crate) async fn converse(
         tokio::select! {
             sent = &mut outgoing => sent,
             left = &mut incoming => match left {
-                Ok(Left::Detached) => Sent::ClientGone { cancel: false },
-                Ok(Left::Vanished) => Sent::ClientGone { cancel: true },
+                Ok(left) => Sent::ClientGone(left),
                 Err(problem) => Sent::Refused(problem),
             },
         }
@@ -210,9 +209,15 @@ pub(crate) async fn converse(
                 Outcome::Broken
             }
         },
-        Sent::ClientGone { cancel } => {
-            if cancel && purpose == Purpose::Exec {
-                cancel_exec(handle, exec).await;
+        Sent::ClientGone(left) => {
+            match (purpose, left) {
+                (_, Left::Detached) => {
+                    if let Err(error) = handle.leave_exec(exec).await {
+                        tracing::warn!(%exec, %error, "could not note that an exec was left running");
+                    }
+                }
+                (Purpose::Exec, Left::Vanished) => cancel_exec(handle, exec).await,
+                (Purpose::Attach, Left::Vanished) => {}
             }
             Outcome::ClientLeft
         }
@@ -241,7 +246,7 @@ pub(crate) async fn converse(
 #[derive(Debug)]
 enum Sent {
     Ended(Box<pyro_workspace::GuestExecRecord>),
-    ClientGone { cancel: bool },
+    ClientGone(Left),
     Refused(Problem),
     GuestLost,
 }
@@ -265,7 +270,7 @@ async fn to_client(output: &mut OutputReader, writer: &mut ClientWriter) -> Sent
             Ok(None) | Err(_) => return Sent::GuestLost,
         };
         if sent.is_err() {
-            return Sent::ClientGone { cancel: true };
+            return Sent::ClientGone(Left::Vanished);
         }
     }
 }

@@ -280,6 +280,11 @@ impl Handle {
         }
     }
 
+    /// Takes note that whoever started an exec, or attached to it, left it running.
+    pub async fn leave_exec(&self, exec: ExecId) -> Result<(), WorkspaceError> {
+        self.ask(|reply| Request::LeaveExec { id: exec, reply }).await
+    }
+
     /// Takes note of an exec's end as its stream told it, and returns the settled record.
     pub async fn finish_exec(
         &self,

@@ -128,6 +128,11 @@ fn idle_time_stops_it_and_use_starts_it_again() {
     let seen = workspace.sh("sleep 8; cat file").ok();
     assert_eq!(seen.text(), "kept");
     wait_until(60, "idle time has stopped it again", || reason() == "idle");
+    // Also one that nobody looks on, and whose node died.
+    let exec = workspace.detach("sleep 8; echo to the end");
+    home.kill_node();
+    wait_until(60, "idle time has stopped it a third time", || reason() == "idle");
+    assert_eq!(workspace.call("attach", [&exec]).code(0).text(), "to the end");
 }
 
 #[test]

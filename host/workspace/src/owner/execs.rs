@@ -51,6 +51,7 @@ impl Owner {
             output_kept: false,
         };
         self.context.store.save_exec(&exec)?;
+        self.running.insert(id, self.activity.begin());
         self.record.command_count += 1;
         self.save();
         Ok(Begun { link, record: exec, started_workspace })
@@ -75,6 +76,7 @@ impl Owner {
         if exec.state != ExecState::Running {
             return Ok(exec);
         }
+        self.running.remove(&id);
         settle(&mut exec, ended, now_millis());
         self.context.store.save_exec(&exec)?;
         let newest = self.record.last_command.as_ref().map_or(0, |last| last.sequence);
@@ -94,6 +96,15 @@ impl Owner {
         self.save();
         self.exec_ends.send_modify(|ends| *ends += 1);
         Ok(exec)
+    }
+
+    /// Whoever looked on left it running: nothing ends it now but what ends a detached one.
+    pub(super) fn leave_exec(&mut self, id: ExecId) -> Result<(), WorkspaceError> {
+        if let Some(mut exec) = self.context.store.exec(id)? {
+            exec.detached = true;
+            self.context.store.save_exec(&exec)?;
+        }
+        Ok(())
     }
 
     pub(super) fn note_output(&mut self, id: ExecId) -> Result<(), WorkspaceError> {

@@ -1,6 +1,6 @@
 //! What the others have of an owner: the handle, what can be asked through it, what is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pyro_core::{ExecId, WorkspaceId};
 use pyro_link::Link;
@@ -88,6 +88,10 @@ pub(crate) enum Request {
         reply: Reply<Begun>,
     },
     AbandonExec {
+        id: ExecId,
+        reply: Reply<()>,
+    },
+    LeaveExec {
         id: ExecId,
         reply: Reply<()>,
     },
@@ -199,6 +203,7 @@ impl Handle {
             publish,
             exec_ends: ends,
             activity: activity.clone(),
+            running: HashMap::new(),
         };
         let tasks = context.tasks.clone();
         tasks.spawn(async move { owner.run(inbox, settled, fresh).await });

@@ -124,8 +124,12 @@ impl Owner {
                         tracing::warn!(exec = %exec.id, %error, "could not settle an exec");
                     }
                 }
-                Some(record) if !record.detached => self.cancel_if_orphaned(exec.id),
-                Some(_) => {}
+                Some(_) => {
+                    self.running.insert(exec.id, self.activity.begin());
+                    if !exec.detached {
+                        self.cancel_if_orphaned(exec.id);
+                    }
+                }
             }
         }
         self.exec_ends.send_modify(|ends| *ends += 1);
@@ -133,8 +137,13 @@ impl Owner {
 
     fn cancel_if_orphaned(&self, exec: ExecId) {
         let Some(live) = self.live.clone() else { return };
+        let context = self.context.clone();
         self.context.tasks.spawn(async move {
             tokio::time::sleep(ORPHAN).await;
+            // Somebody came, and left it running.
+            if context.store.exec(exec).is_ok_and(|exec| exec.is_some_and(|exec| exec.detached)) {
+                return;
+            }
             let Ok(records) = live.link.list_execs().await else { return };
             let orphaned = records.iter().any(|record| {
                 record.exec_id == exec.to_string() && record.running && record.attached == 0

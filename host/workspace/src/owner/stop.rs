@@ -110,6 +110,7 @@ impl Owner {
                 tracing::warn!(exec = %exec.id, %error, "could not settle an exec");
             }
         }
+        self.running.clear();
         self.exec_ends.send_modify(|ends| *ends += 1);
     }
 

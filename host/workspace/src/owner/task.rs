@@ -1,13 +1,14 @@
 //! The task itself: takes requests one by one, lets the idle time run, and keeps the record.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use pyro_core::ExecId;
 use pyro_store::{OnExpiry, WorkspaceRecord};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Live, Request, Snapshot, StopReason};
 use crate::{
-    activity::Activity,
+    activity::{Activity, InUse},
     creation::Change,
     error::WorkspaceError,
     exec::GRACE,
@@ -27,6 +28,8 @@ pub(super) struct Owner {
     pub(super) publish: watch::Sender<Arc<Snapshot>>,
     pub(super) exec_ends: watch::Sender<u64>,
     pub(super) activity: Arc<Activity>,
+    /// The commands that run: each is a use of the workspace, whether or not anybody looks on.
+    pub(super) running: HashMap<ExecId, InUse>,
 }
 
 /// Whether the owner goes on after a request.
@@ -145,7 +148,11 @@ impl Owner {
                 let _ = reply.send(begun);
             }
             Request::AbandonExec { id, reply } => {
+                self.running.remove(&id);
                 let _ = reply.send(self.context.store.remove_exec(id).map_err(Into::into));
+            }
+            Request::LeaveExec { id, reply } => {
+                let _ = reply.send(self.leave_exec(id));
             }
             Request::FinishExec { ended, reply } => {
                 let finished = self.finish_exec(&ended);
