@@ -2,12 +2,15 @@
 
 use std::io;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::{
+    CommandFactory,
+    error::{ContextKind, ContextValue},
+};
 use pyro_api::ErrorBody;
 use pyro_client::ClientError;
 use pyro_core::{Kind, Problem};
 
-use crate::{invocation::Invocation, printer::Printer};
+use crate::{arguments::Cli, invocation::Invocation, printer::Printer};
 
 /// What `sh` reports for a writer whose reader went: 128 plus the number of SIGPIPE.
 pub(crate) const BROKEN_PIPE: u8 = 128 + 13;
@@ -44,10 +47,12 @@ impl CommandError {
         Self::Problem(Problem::failed("output_failed", "cannot write to stdout").cause(error))
     }
 
-    /// The command line parses, but makes no sense.
-    pub(crate) fn usage(message: &str) -> Self {
-        let error =
-            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n"));
+    /// The command line parses, but makes no sense to this verb, whose usage is told.
+    pub(crate) fn usage(verb: &str, message: &str) -> Self {
+        let mut command = Cli::command();
+        command.build();
+        let command = command.find_subcommand_mut(verb).expect("a verb tells its own name");
+        let error = command.error(clap::error::ErrorKind::MissingRequiredArgument, message);
         Self::Usage(Box::new(error))
     }
 }

@@ -5,6 +5,7 @@
 //! itself, which hears the node and the signals.
 
 use std::{
+    cell::OnceCell,
     fs::File,
     io::{self, Read, Write},
     os::fd::BorrowedFd,
@@ -14,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use pyro_api::{Exec, ExecResult, Terminal, VmCleanup};
 use pyro_client::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
-use pyro_core::Problem;
+use pyro_core::{ExecId, Problem, WorkspaceId};
 use rustix::stdio;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -55,8 +56,8 @@ pub(crate) struct Wiring {
 pub(crate) enum Outcome {
     /// The command ended.
     Ended(Box<Ended>),
-    /// The caller left it running.
-    Detached,
+    /// The caller left it running: what it is called, once the node has said so.
+    Detached(Option<(WorkspaceId, ExecId)>),
     /// The caller insisted on leaving.
     Interrupted,
 }
@@ -151,8 +152,9 @@ async fn hear(
     speaker: JoinHandle<bool>,
 ) -> Result<Outcome, CommandError> {
     let (output, written) = start_writing();
+    let started = OnceCell::new();
     let pump = async {
-        let ended = pump(&mut receiver, &output, wiring, printer).await;
+        let ended = pump(&mut receiver, &started, &output, wiring, printer).await;
         drop(output);
         ended
     };
@@ -168,7 +170,7 @@ async fn hear(
             said = &mut speaker, if !spoken => {
                 spoken = true;
                 if matches!(said, Ok(true)) {
-                    return Ok(Outcome::Detached);
+                    return Ok(Outcome::Detached(started.get().copied()));
                 }
             },
             number = signals.next() => match number {
@@ -211,6 +213,7 @@ fn text(bytes: Result<String, std::string::FromUtf8Error>) -> String {
 /// Takes the node's events until the last; `None` when the writing thread has gone.
 async fn pump(
     receiver: &mut ExecReceiver,
+    started: &OnceCell<(WorkspaceId, ExecId)>,
     output: &mpsc::Sender<(Target, Bytes)>,
     wiring: Wiring,
     printer: Printer,
@@ -219,7 +222,8 @@ async fn pump(
     let mut cut = false;
     loop {
         let (target, bytes) = match receiver.next().await? {
-            Some(ExecEvent::Started { notices, .. }) => {
+            Some(ExecEvent::Started { exec, notices }) => {
+                let _ = started.set((exec.exec.workspace_id, exec.exec.exec_id));
                 for notice in notices {
                     printer.notice(&notice);
                 }
@@ -496,8 +500,10 @@ pub(crate) fn exit_code(exec: &Exec, printer: Printer) -> Result<u8, Problem> {
         return Ok(u8::try_from(128 + signal).unwrap_or(255));
     }
     let why = match exec.lost.as_deref() {
-        Some("workload_restarted") => "the workspace's processes were restarted",
-        Some("vm_died") => "its VM died",
+        Some("workload_restarted") => "the workspace was rebooted from inside",
+        Some("vm_died") => "its VM ended",
+        Some("never_started") => "the node ended before it was started",
+        Some("guest_lost_track") => "the guest saw no end of it",
         Some("workspace_stopped") => "the workspace was stopped",
         Some(other) => other,
         None => "no exit code is known",

@@ -37,3 +37,27 @@ fn keys_reach_a_shell_and_control_c_interrupts_what_runs_in_it() {
     terminal.keys("exit 6\r");
     assert_eq!(terminal.end(), Some(6));
 }
+
+#[test]
+fn a_shell_that_was_left_goes_on_past_the_node_until_somebody_comes_back() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let mut terminal = Terminal::open(&home, &["shell", workspace.id()], 100, 30);
+    terminal.wait_for("# ");
+    terminal.keys("kept=$((40 + 2)); echo set-$kept\r");
+    terminal.wait_for("set-42");
+    terminal.keys("\x10\x11");
+    terminal.wait_for("pyro attach -it");
+    assert_eq!(terminal.end(), Some(0));
+    let list = workspace.call("ps", ["--json"]).ok().json();
+    let exec = list["execs"][0]["exec_id"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(workspace.exec_record(&exec)["running"], true);
+
+    home.kill_node();
+    let mut terminal = Terminal::open(&home, &["attach", "-it", workspace.id(), &exec], 100, 30);
+    terminal.wait_for("set-42");
+    terminal.keys("echo still-$kept\r");
+    terminal.wait_for("still-42");
+    terminal.keys("exit 5\r");
+    assert_eq!(terminal.end(), Some(5));
+}

@@ -108,6 +108,7 @@ pub(crate) enum OnExpiry {
     override_usage = "pyro exec [OPTIONS] WORKSPACE -- COMMAND...\n       pyro exec [OPTIONS] WORKSPACE COMMAND...\n       pyro exec attach WORKSPACE EXEC",
     after_help = "The exit code is the command's; 128+N when signal N ended it, 124 after its timeout,
 126 or 127 when it cannot be executed or is not found, 125 when pyro itself failed.
+With -it, ctrl-p ctrl-q leaves the command running.
 
 Examples:
   pyro exec web -- git --version

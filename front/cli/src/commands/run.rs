@@ -19,8 +19,8 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Result<u8
     let printer = context.printer;
     let given = arguments.environment.clone();
     let plain = arguments.command.words.clone();
-    let exec = wiring::exec_request(context, arguments.command)?;
-    let wiring = wiring::wiring(&exec, printer.json);
+    let exec = wiring::exec_request(context, "run", arguments.command)?;
+    let wiring = wiring::wiring(&exec, printer.json, false);
     let vm = wiring::machine(context, arguments.environment, arguments.vm)?;
     let node = context.node().await?;
     let request = RunRequest { vm, exec };
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Result<u8
             }
             Ok(code?)
         }
-        Outcome::Detached => Ok(0),
+        Outcome::Detached(_) => Ok(0),
         Outcome::Interrupted => Ok(130),
     }
 }

@@ -22,15 +22,16 @@ use crate::{
 /// The longest file of variables that is read, bytes.
 const LONGEST_ENV_FILE: u64 = 1024 * 1024;
 
-/// The request that runs these words.
+/// The request that runs the words of an `exec` or `run`.
 pub(super) fn exec_request(
     context: &Context,
+    verb: &str,
     arguments: CommandArguments,
 ) -> Result<ExecRequest, CommandError> {
     if !arguments.secret_env.is_empty() {
         return Err(not_available("--secret-env").into());
     }
-    let words = words(arguments.words, context.after_dashes.as_deref())?;
+    let words = words(verb, arguments.words, context.after_dashes.as_deref())?;
     let mut env = variables(&arguments.env, &arguments.env_file)?;
     if arguments.tty {
         name_terminal(&mut env);
@@ -51,18 +52,19 @@ pub(super) fn exec_request(
     })
 }
 
-/// How the command is wired to this process.
-pub(super) fn wiring(request: &ExecRequest, json: bool) -> Wiring {
+/// How the command is wired to this process; `may_stay` where it can go on without it.
+pub(super) fn wiring(request: &ExecRequest, json: bool, may_stay: bool) -> Wiring {
     Wiring {
         stdin: request.stdin,
         terminal: request.terminal.is_some(),
         collect: json,
-        detach_keys: false,
+        detach_keys: may_stay,
     }
 }
 
 /// The words before `--` and those after it; a `--` within a plain command belongs to it.
 fn words(
+    verb: &str,
     mut words: Vec<String>,
     after_dashes: Option<&[OsString]>,
 ) -> Result<Vec<String>, CommandError> {
@@ -79,7 +81,7 @@ fn words(
         }
     }
     if words.is_empty() {
-        return Err(CommandError::usage("there is no command to run: add -- COMMAND..."));
+        return Err(CommandError::usage(verb, "there is no command to run: add -- COMMAND..."));
     }
     Ok(words)
 }
@@ -175,8 +177,12 @@ mod tests {
         let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let after = ["a".into(), "b".into()];
         let plain: Vec<String> = strings(&["git"]);
-        assert_eq!(words(plain, Some(&after)).unwrap(), ["git", "--", "a", "b"]);
-        assert_eq!(words(Vec::new(), Some(&after)).unwrap(), ["a", "b"]);
-        assert!(words(Vec::new(), None).is_err());
+        assert_eq!(words("exec", plain, Some(&after)).unwrap(), ["git", "--", "a", "b"]);
+        assert_eq!(words("exec", Vec::new(), Some(&after)).unwrap(), ["a", "b"]);
+        for verb in ["exec", "run"] {
+            let Err(CommandError::Usage(error)) = words(verb, Vec::new(), None) else { panic!() };
+            let text = error.render().to_string();
+            assert!(text.contains(&format!("Usage: pyro {verb} [OPTIONS]")), "{text}");
+        }
     }
 }

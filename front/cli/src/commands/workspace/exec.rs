@@ -15,7 +15,7 @@ pub(in crate::commands) async fn exec(
     arguments: ExecArguments,
 ) -> Result<u8, CommandError> {
     let printer = context.printer;
-    let mut request = wiring::exec_request(context, arguments.command)?;
+    let mut request = wiring::exec_request(context, "exec", arguments.command)?;
     request.no_start = arguments.no_start;
     let workspace = context.workspace(&arguments.workspace)?;
     if !arguments.detach {
@@ -43,7 +43,7 @@ pub(in crate::commands) async fn attached(
     request: ExecRequest,
 ) -> Result<u8, CommandError> {
     let printer = context.printer;
-    let wiring = wiring::wiring(&request, printer.json);
+    let wiring = wiring::wiring(&request, printer.json, true);
     let node = context.node().await?;
     let stream = printer.while_waiting("Starting", node.exec(workspace, &request)).await?;
     finish(context, session::carry(stream, wiring, printer).await?)
@@ -61,8 +61,11 @@ pub(super) fn finish(context: &Context, outcome: Outcome) -> Result<u8, CommandE
             }
             Ok(code?)
         }
-        Outcome::Detached => {
+        Outcome::Detached(what) => {
             printer.notice("detached; the command goes on");
+            if let Some((workspace, exec)) = what {
+                printer.hint(&format!("come back to it with: pyro attach -it {workspace} {exec}"));
+            }
             Ok(0)
         }
         Outcome::Interrupted => Ok(130),

@@ -17,6 +17,7 @@ pub(in crate::commands) async fn update(
     };
     if request == UpdateWorkspace::default() {
         return Err(CommandError::usage(
+            "update",
             "nothing to change: use --name, --clear-name, --label or --clear-label",
         ));
     }
