@@ -106,9 +106,36 @@ name! {
     |text| is_token(text, 128, b"._-:")
 }
 
+impl WorkspaceName {
+    /// A name that is about to be given: one that could not be mistaken for an id or for a step in
+    /// a path. What was named before this rule is still found by its name.
+    pub fn given(text: &str) -> Result<Self, InvalidName> {
+        if matches!(text, "." | "..") || text.parse::<crate::WorkspaceId>().is_ok() {
+            return Err(InvalidName {
+                what: "workspace name",
+                given: text.to_owned(),
+                rule: "it would be taken for an id or a path",
+            });
+        }
+        text.parse()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_given_is_none_that_could_be_an_id_or_a_path() {
+        for bad in [".", "..", "0123456789ab", "", "@"] {
+            let error = WorkspaceName::given(bad).unwrap_err();
+            assert_eq!(crate::Problem::from(error).code, "invalid_workspace_name", "{bad:?}");
+        }
+        for good in ["...", "0123456789a", "0123456789AB", "0123456789abc", "prune"] {
+            assert!(WorkspaceName::given(good).is_ok(), "{good:?}");
+        }
+        assert!("0123456789ab".parse::<WorkspaceName>().is_ok(), "an older one is still read");
+    }
 
     #[test]
     fn names_keep_to_their_rules() {

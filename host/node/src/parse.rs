@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use pyro_api::{CreateWorkspace, ExecRequest, UpdateWorkspace};
-use pyro_core::{LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH};
+use pyro_core::{
+    LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH, WorkspaceName,
+};
 use pyro_workspace::{Change, Creation, ExecSpec, ExecTerminal, OnExpiry, WorkspaceKind};
 
 /// The environment where none is named.
@@ -81,7 +83,7 @@ pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<
         disk: Mebibytes::disk(request.disk_mib.unwrap_or(20_480))?,
         ttl_seconds,
         on_expiry,
-        name: request.name.map(|name| name.parse()).transpose()?,
+        name: request.name.as_deref().map(WorkspaceName::given).transpose()?,
         labels,
         backend: backend.transpose()?,
     })
@@ -96,7 +98,7 @@ pub(crate) fn change(request: UpdateWorkspace) -> Result<Change, Problem> {
         change.name = Some(None);
     }
     if let Some(name) = request.name {
-        change.name = Some(Some(name.parse()?));
+        change.name = Some(Some(WorkspaceName::given(&name)?));
     }
     for (key, value) in request.labels {
         change.labels.insert(key.parse()?, value.parse()?);

@@ -179,19 +179,19 @@ pub(crate) fn exec_result(record: &ExecRecord, workspace: &WorkspaceRecord) -> E
 /// Why an exec has no exit code, as a problem for the one who waited for it.
 pub(crate) fn lost(record: &ExecRecord) -> Option<Problem> {
     let ExecState::Lost(reason) = &record.state else { return None };
-    let id = record.id;
-    let message = match reason.as_str() {
+    let why = match reason.as_str() {
         "workload_restarted" => {
-            format!("exec {id} ended with the workload: its machine was rebooted from inside")
+            "the workspace was rebooted from inside, which ends all its commands"
         }
-        "vm_died" => format!("exec {id} ended with its VM"),
-        "workspace_stopped" => format!("exec {id} ended because the workspace was stopped"),
-        "never_started" => format!("exec {id} was never started: the node ended first"),
-        other => format!("exec {id} was lost: {other}"),
+        "vm_died" => "its VM ended",
+        "workspace_stopped" => "the workspace was stopped",
+        "never_started" => "the node ended before it was started",
+        "guest_lost_track" => "the guest saw no end of it",
+        other => other,
     };
     Some(
-        Problem::failed("exec_lost", message)
-            .cause(reason)
+        Problem::failed("exec_lost", format!("exec {} has no exit code", record.id))
+            .cause(why)
             .hint(format!("`pyro status {}` tells what became of it", record.workspace)),
     )
 }

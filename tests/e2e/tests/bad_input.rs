@@ -20,8 +20,7 @@ fn refuses(home: &Home, wrong: &[Wrong<'_>]) {
         one_clear_line(&seen);
         let text = seen.error_text();
         // Wrong usage is told by the usage and the nearest right spelling.
-        let hinted =
-            if code == "invalid_usage" { "Usage: |tip: |--help|add -- COMMAND" } else { "hint: " };
+        let hinted = if code == "invalid_usage" { "Usage: |tip: |--help" } else { "hint: " };
         assert!(hinted.split('|').any(|mark| text.contains(mark)), "no hint: {seen}");
 
         let seen = home.pyro(with_json(words)).code(exit);
@@ -84,6 +83,10 @@ fn workspaces_that_are_not_there_are_told_and_never_a_path() {
             (&["kill", "x", "y"], 1, "workspace_not_found", "pyro ls"),
             (&["kill", "x", "y", "--signal", "NOPE"], 1, "invalid_signal", "TERM"),
             (&["use", "nobody"], 1, "workspace_not_found", "pyro ls"),
+            (&["status", "prune"], 1, "workspace_not_found", "pyro ls"),
+            (&["wait", "x", ""], 125, "workspace_not_found", "pyro ls"),
+            (&["attach", "x", ""], 125, "workspace_not_found", "pyro ls"),
+            (&["kill", "x", ""], 1, "workspace_not_found", "pyro ls"),
         ],
     );
 }
@@ -94,7 +97,7 @@ fn names_labels_and_limits_keep_to_their_rules() {
     assert!(home.listed().is_empty());
     let long = "x".repeat(121);
     let (long_value, long_key) = (format!("k={long}"), format!("{}=v", &long[..65]));
-    for name in ["", "@", "@x", " x", "a\nb", "a\u{1b}[31mb", &long] {
+    for name in ["", "@", "@x", " x", "a\nb", "a\u{1b}[31mb", ".", "..", "0123456789ab", &long] {
         let words = ["create", "--name", name];
         refuses(&home, &[(&words, 1, "invalid_workspace_name", "--name")]);
     }
@@ -143,6 +146,9 @@ fn environments_that_do_not_exist_are_told_with_those_that_do() {
             (&["env", "inspect", "../x"], 1, "invalid_environment_name", "pyro env list"),
             (&["env", "inspect", "nope"], 1, "environment_unknown", known),
             (&["env", "build", "nope"], 1, "environment_unknown", known),
+            (&["env", "inspect", ""], 1, "invalid_environment_name", "pyro env list"),
+            (&["env", "inspect", "prune"], 1, "environment_unknown", known),
+            (&["env", "delete", "nope"], 1, "environment_unknown", known),
             (&["env", "import", "../x", nothing], 1, "input_unreadable", "tar"),
             (&["env", "import", "../x", "-"], 1, "invalid_environment_name", "pyro env list"),
             (&["env", "import", "debian:12", "-"], 1, "environment_name_reserved", "another name"),
@@ -174,7 +180,7 @@ fn wrong_usage_ends_with_2_and_the_nearest_right_spelling() {
             (&["ps", "a", "b"], 2, usage, "Usage"),
             // Of what runs commands, 2 would be the command's own.
             (&["exec"], 125, usage, "Usage"),
-            (&["exec", "x"], 125, usage, ""),
+            (&["exec", "x"], 125, usage, "Usage: pyro exec"),
             (&["exec", "--bogus", "x", "--", "true"], 125, usage, "Usage"),
             (
                 &["exec", "--timeout-secnods", "3", "x", "--", "true"],
@@ -183,7 +189,7 @@ fn wrong_usage_ends_with_2_and_the_nearest_right_spelling() {
                 "--timeout-seconds",
             ),
             (&["run", "--bogus", "--", "true"], 125, usage, "Usage"),
-            (&["run"], 125, usage, ""),
+            (&["run"], 125, usage, "Usage: pyro run"),
         ],
     );
 }

@@ -191,6 +191,7 @@ fn kill_sends_the_signal_that_was_asked_for() {
     let problem = workspace.call("kill", [&exec]).fails("exec_ended");
     assert!(problem["error"].as_str().unwrap().contains(&exec), "{problem}");
     workspace.call("kill", ["feedfeedfeed"]).fails("exec_not_found");
+    workspace.call("kill", [""]).fails("exec_not_found");
 }
 
 #[test]

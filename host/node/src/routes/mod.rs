@@ -8,10 +8,12 @@ pub(crate) mod workspaces;
 
 use axum::{
     Router,
+    extract::Path,
     http::{Method, Uri},
     routing::{get, post},
 };
-use pyro_core::Problem;
+use pyro_core::{EnvironmentName, Problem};
+use pyro_workspace::WorkspaceError;
 
 use crate::{response::Failure, server::Node};
 
@@ -23,12 +25,24 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/df", get(node::disk_usage))
         .route("/v1/openapi.json", get(node::openapi))
         .route("/v1/environments", get(environments::list))
-        .route("/v1/environments/prune", post(environments::prune))
+        // An environment or workspace may have the name of a verb: the method tells them apart.
+        .route(
+            "/v1/environments/prune",
+            post(environments::prune)
+                .get(|node| environments::inspect(node, prune()))
+                .delete(|node| environments::remove(node, prune())),
+        )
         .route("/v1/environments/{name}", get(environments::inspect).delete(environments::remove))
         .route("/v1/environments/{name}/build", post(environments::build))
         .route("/v1/environments/{name}/import", post(environments::import))
         .route("/v1/workspaces", get(workspaces::list).post(workspaces::create))
-        .route("/v1/workspaces/prune", post(workspaces::prune))
+        .route(
+            "/v1/workspaces/prune",
+            post(workspaces::prune)
+                .get(|node| workspaces::status(node, prune()))
+                .patch(|node, body| workspaces::update(node, prune(), body))
+                .delete(|node| workspaces::delete(node, prune())),
+        )
         .route(
             "/v1/workspaces/{workspace}",
             get(workspaces::status).patch(workspaces::update).delete(workspaces::delete),
@@ -48,11 +62,31 @@ pub(crate) fn router(node: Node) -> Router {
         .with_state(node)
 }
 
+fn prune() -> Path<String> {
+    Path("prune".to_owned())
+}
+
 async fn unknown(method: Method, uri: Uri) -> Failure {
-    Failure(
-        Problem::not_found("unknown_route", format!("there is no {method} {}", uri.path()))
+    Failure(no_route(&method, uri.path()))
+}
+
+/// What is wrong with a path that no route has: most often a reference that is empty, such as a
+/// variable that was not set.
+fn no_route(method: &Method, path: &str) -> Problem {
+    let segments: Vec<_> = path.split('/').skip(1).collect();
+    match segments.as_slice() {
+        ["v1", "workspaces", "", ..] => WorkspaceError::NotFound(String::new()).into(),
+        ["v1", "workspaces", _, "execs", "", ..] => {
+            Problem::not_found("exec_not_found", "there is no exec \"\"")
+                .hint("`pyro ps WORKSPACE` lists its execs")
+        }
+        ["v1", "environments", "", ..] => match "".parse::<EnvironmentName>() {
+            Err(invalid) => invalid.into(),
+            Ok(_) => Problem::not_found("environment_unknown", "there is no environment \"\""),
+        },
+        _ => Problem::not_found("unknown_route", format!("there is no {method} {path}"))
             .hint("GET /v1/openapi.json describes every route"),
-    )
+    }
 }
 
 /// A JSON body, with a problem of ours where it is not one.
@@ -75,4 +109,26 @@ pub(crate) async fn read_body(body: axum::body::Body) -> Result<bytes::Bytes, Fa
                 .cause(error),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_reference_is_told_as_what_it_is() {
+        for (path, code) in [
+            ("/v1/workspaces/", "workspace_not_found"),
+            ("/v1/workspaces//execs", "workspace_not_found"),
+            ("/v1/workspaces/web/execs/", "exec_not_found"),
+            ("/v1/workspaces/web/execs//wait", "exec_not_found"),
+            ("/v1/environments/", "invalid_environment_name"),
+            ("/v1/environments//build", "invalid_environment_name"),
+            ("/v1/nope", "unknown_route"),
+        ] {
+            let problem = no_route(&Method::GET, path);
+            assert_eq!(problem.code, code, "{path}");
+            assert!(!problem.hints.is_empty(), "{path}");
+        }
+    }
 }
