@@ -28,8 +28,7 @@ impl Answer {
     /// Puts notices before the text and into the document.
     pub(crate) fn with_notices(mut self, notices: Vec<String>) -> Self {
         if !notices.is_empty() {
-            let told: String = notices.iter().map(|notice| format!("note: {notice}\n")).collect();
-            self.text.insert_str(0, &told);
+            self.text.insert_str(0, &format!("note: {}\n", notices.join("\nnote: ")));
             self.document.insert("notices".to_owned(), notices.into());
         }
         self
@@ -39,9 +38,10 @@ impl Answer {
     pub(crate) fn into_result(self) -> CallToolResult {
         let mut content = vec![ContentBlock::text(self.text)];
         content.extend(self.links.into_iter().map(ContentBlock::resource_link));
-        let mut result = match self.failed {
-            false => CallToolResult::success(content),
-            true => CallToolResult::error(content),
+        let mut result = if self.failed {
+            CallToolResult::error(content)
+        } else {
+            CallToolResult::success(content)
         };
         result.structured_content = Some(Value::Object(self.document));
         result
@@ -50,7 +50,10 @@ impl Answer {
 
 /// An error: message, code and every hint are in the text as well as in the document.
 impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Self {
+    fn from(mut problem: Problem) -> Self {
+        if let Some(hint) = for_a_model(&problem.code) {
+            problem.hints = vec![hint.to_owned()];
+        }
         let mut text = format!("error: {problem}\ncode: {}", problem.code);
         for hint in &problem.hints {
             text.push_str("\nhint: ");
@@ -58,6 +61,20 @@ impl From<Problem> for Answer {
         }
         Self { text, document: object(&ErrorBody::from(problem)), failed: true, ..Self::default() }
     }
+}
+
+/// What a model does where a person would type a command.
+fn for_a_model(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "workspace_not_found" => "workspace_list shows those there are",
+        "workspace_ambiguous" => "give more characters of the id",
+        "exec_not_found" => "exec_list shows those there are",
+        "exec_ended" => "exec_wait shows what it printed",
+        "exec_lost" => "exec_wait shows what it printed; run it again",
+        "too_many_execs" => "end some with exec_signal",
+        "invalid_update" => "give name, clear_name, labels or clear_labels",
+        _ => return None,
+    })
 }
 
 /// A payload as a map.

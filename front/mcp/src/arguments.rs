@@ -18,14 +18,8 @@ pub(crate) struct Arguments {
     pub(crate) notices: Vec<String>,
 }
 
-/// Parameters of the contract whose verbs are not built yet, and the value that asks for nothing.
-const NOT_YET: [(&str, &str); 5] = [
-    ("network", "false"),
-    ("network_policy", "\"off\""),
-    ("secrets", "[]"),
-    ("secret_env", "{}"),
-    ("seed_path", "\"\""),
-];
+/// Parameters of the contract whose verbs are not built yet.
+const NOT_YET: [&str; 5] = ["network", "network_policy", "secrets", "secret_env", "seed_path"];
 
 impl Arguments {
     /// Checks what a caller sent.
@@ -47,8 +41,8 @@ impl Arguments {
                             .to_owned(),
                     );
                 }
-            } else if let Some((_, nothing)) = NOT_YET.iter().find(|(later, _)| *later == name) {
-                if value.to_string() != *nothing {
+            } else if NOT_YET.contains(&name.as_str()) {
+                if !asks_for_nothing(&value) {
                     return Err(not_available(&name));
                 }
             } else {
@@ -111,6 +105,17 @@ impl Arguments {
     /// Whether the call has it.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
+    }
+}
+
+/// Whether a parameter that is not there yet was given a value that is as good as none.
+fn asks_for_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty() || text == "off",
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
     }
 }
 

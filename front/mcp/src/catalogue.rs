@@ -456,7 +456,7 @@ mod tests {
                     assert!(!words.contains(&key), "{}: {key}", tool.name);
                     assert!(key != "type" || !value.is_array(), "{}: a union of types", tool.name);
                 });
-                assert!(schema.get("required").is_none_or(|names| names.is_array()));
+                assert!(schema.get("required").is_none_or(Value::is_array));
             }
         }
     }

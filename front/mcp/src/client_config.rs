@@ -1,9 +1,10 @@
 //! What each client's configuration needs to start this server.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use pyro_core::Problem;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Profile;
 
@@ -72,20 +73,22 @@ impl Client {
         if profile != Profile::default() {
             arguments.extend(["--profile", profile.name()]);
         }
-        let stdio = json!({"type": "stdio", "command": program, "args": arguments});
-        let plain = json!({"command": program, "args": arguments});
-        let (file, document) = match self {
-            Self::ClaudeCode => (".mcp.json", json!({"mcpServers": {"pyro": stdio}})),
+        let words = |words: &[&str]| Value::from(words.to_vec());
+        let plain = [("command", Value::from(program)), ("args", words(&arguments))];
+        let [command, args] = plain.clone();
+        let stdio = [("type", Value::from("stdio")), command, args];
+        let (file, text) = match self {
+            Self::ClaudeCode => (".mcp.json", nested(&["mcpServers", "pyro"], &stdio)),
             Self::ClaudeDesktop => {
-                ("claude_desktop_config.json", json!({"mcpServers": {"pyro": plain}}))
+                ("claude_desktop_config.json", nested(&["mcpServers", "pyro"], &plain))
             }
-            Self::Cursor => ("~/.cursor/mcp.json", json!({"mcpServers": {"pyro": stdio}})),
-            Self::Gemini => ("~/.gemini/settings.json", json!({"mcpServers": {"pyro": plain}})),
-            Self::VsCode => (".vscode/mcp.json", json!({"servers": {"pyro": stdio}})),
+            Self::Cursor => ("~/.cursor/mcp.json", nested(&["mcpServers", "pyro"], &stdio)),
+            Self::Gemini => ("~/.gemini/settings.json", nested(&["mcpServers", "pyro"], &plain)),
+            Self::VsCode => (".vscode/mcp.json", nested(&["servers", "pyro"], &stdio)),
             Self::Opencode => {
                 let command: Vec<&str> = std::iter::once(program).chain(arguments).collect();
-                let server = json!({"type": "local", "command": command});
-                ("opencode.json", json!({"mcp": {"servers": {"pyro": server}}}))
+                let local = [("type", Value::from("local")), ("command", words(&command))];
+                ("opencode.json", nested(&["mcp", "servers", "pyro"], &local))
             }
             Self::Codex => {
                 let text = format!(
@@ -96,7 +99,7 @@ impl Client {
                 return Ok(Snippet { file: "~/.codex/config.toml", format: "toml", text });
             }
         };
-        Ok(Snippet { file, format: "json", text: pretty(&document) })
+        Ok(Snippet { file, format: "json", text })
     }
 }
 
@@ -112,9 +115,24 @@ impl std::str::FromStr for Client {
     }
 }
 
-fn pretty(document: &Value) -> String {
-    let text = serde_json::to_string_pretty(document).expect("values are plain data");
-    format!("{text}\n")
+/// A JSON document with these fields below these keys, in the order in which people write them.
+fn nested(keys: &[&str], fields: &[(&str, Value)]) -> String {
+    let mut text = "{\n".to_owned();
+    let indent = |depth: usize| "  ".repeat(depth);
+    for (depth, key) in keys.iter().enumerate() {
+        let _ = writeln!(text, "{}{}: {{", indent(depth + 1), quoted(key));
+    }
+    let depth = keys.len() + 1;
+    for (index, (key, value)) in fields.iter().enumerate() {
+        let value = serde_json::to_string_pretty(value).expect("values are plain data");
+        let value = value.replace('\n', &format!("\n{}", indent(depth)));
+        let comma = if index + 1 < fields.len() { "," } else { "" };
+        let _ = writeln!(text, "{}{}: {value}{comma}", indent(depth), quoted(key));
+    }
+    for depth in (0..depth).rev() {
+        let _ = writeln!(text, "{}}}", indent(depth));
+    }
+    text
 }
 
 /// A basic string of TOML, which escapes as JSON does.
@@ -152,6 +170,11 @@ mod tests {
             assert_eq!(client.name().parse::<Client>().unwrap(), client);
             let snippet = client.snippet(program, Profile::WorkspaceFull).unwrap();
             assert!(snippet.text.contains("workspace-full"));
+            let parses = match snippet.format {
+                "json" => serde_json::from_str::<Value>(&snippet.text).is_ok(),
+                _ => snippet.text.parse::<toml::Table>().is_ok(),
+            };
+            assert!(parses, "{}", snippet.text);
         }
     }
 }

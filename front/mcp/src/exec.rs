@@ -3,6 +3,7 @@
 //! A command is followed by a task of its own, so that the call may answer before the command ends:
 //! the output seen so far is in its transcript, and how it stands in its stage.
 
+use std::fmt::Write as _;
 use std::{
     collections::VecDeque,
     future::Future,
@@ -29,6 +30,10 @@ use crate::{
 
 /// How often a client that asked for progress hears of it.
 const PROGRESS_EVERY: Duration = Duration::from_secs(3);
+
+/// How long a command that was sent a signal is given to end of it, and one that must end.
+const AFTER_SIGNAL: Duration = Duration::from_secs(1);
+const AFTER_END: Duration = Duration::from_secs(10);
 
 /// Output that is read whole, bytes; of more, only both ends are.
 const READ_WHOLE: u64 = 4 * 1024 * 1024;
@@ -418,7 +423,7 @@ pub(crate) fn fitting(
     }
     if omitted > 0 {
         let next = call.arguments.number("offset") + kept.len();
-        text.push_str(&format!("{omitted} more: call again with offset={next}\n"));
+        let _ = writeln!(text, "{omitted} more: call again with offset={next}");
     }
     (kept, omitted)
 }
@@ -439,15 +444,16 @@ pub(crate) async fn signal(call: &Call) -> Result<Answer, Problem> {
     let request = SignalRequest { signal: call.arguments.text("signal").map(str::to_owned) };
     let sent = request.signal.clone();
     let node = call.node().await?;
-    let exec =
-        call.within("ending the command", async move {
-            node.signal_exec(&workspace, &exec, &request).await
+    let patience = if sent.is_some() { AFTER_SIGNAL } else { AFTER_END };
+    let exec = call
+        .within("ending the command", async move {
+            node.signal_exec(&workspace, &exec, &request).await?;
+            // What became of it says more than that it was asked to end.
+            node.wait_exec(&workspace, &exec, Some(patience.as_secs_f64())).await
         })
         .await?;
-    let text = match sent {
-        Some(signal) => format!("sent {signal} to {}: {}", exec.exec_id, outcome(&exec)),
-        None => format!("ended {}: {}", exec.exec_id, outcome(&exec)),
-    };
+    let what = sent.map_or_else(|| "asked to end".to_owned(), |signal| format!("sent {signal}"));
+    let text = format!("{what}; exec_id {}: {}", exec.exec_id, outcome(&exec));
     let mut answer = Answer::new(text, &exec);
     answer.document.remove("command");
     Ok(answer)
@@ -526,47 +532,33 @@ impl Report {
         let exec = &self.result.exec;
         let shown = &self.shown;
         let mut text = outcome(exec);
-        match self.vm {
-            true if self.gone => text.push_str("; its VM was deleted"),
-            true => {
-                text.push_str(&format!("; exec_id {} in VM {}", exec.exec_id, exec.workspace_id))
-            }
-            false => text.push_str(&format!(
-                "; exec_id {} in workspace {}",
-                exec.exec_id, exec.workspace_id
-            )),
+        let (workspace, id) = (exec.workspace_id, exec.exec_id);
+        if self.gone {
+            text.push_str("; its VM was deleted\n");
+        } else {
+            let what = if self.vm { "VM" } else { "workspace" };
+            let _ = writeln!(text, "; exec_id {id} in {what} {workspace}");
         }
-        text.push('\n');
         for notice in self.remarks() {
-            text.push_str(&format!("note: {notice}\n"));
+            let _ = writeln!(text, "note: {notice}");
         }
         for (name, said) in [("stdout", &shown.stdout), ("stderr", &shown.stderr)] {
             if !said.is_empty() {
                 let end = if said.ends_with('\n') { "" } else { "\n" };
-                text.push_str(&format!("--- {name}\n{said}{end}"));
+                let _ = write!(text, "--- {name}\n{said}{end}");
             }
         }
         if shown.stdout.is_empty() && shown.stderr.is_empty() {
             text.push_str("(no output)\n");
         }
         let next = self.next();
-        match (&next, exec.running) {
-            (Some(next), true) => {
-                text.push_str(&format!("--- still running; go on with: {next}\n"))
-            }
-            (Some(next), false) => {
-                text.push_str(&format!(
-                    "--- {} bytes omitted; read on with: {next}\n",
-                    shown.omitted_bytes
-                ));
-            }
-            (None, _) if shown.omitted_bytes > 0 && call.arguments.has("max_bytes") => {
-                text.push_str(&format!(
-                    "--- {} bytes omitted; a larger max_bytes shows more\n",
-                    shown.omitted_bytes
-                ));
-            }
-            (None, _) => {}
+        let omitted = shown.omitted_bytes;
+        if let (Some(next), true) = (&next, exec.running) {
+            let _ = writeln!(text, "--- still running; go on with: {next}");
+        } else if let Some(next) = &next {
+            let _ = writeln!(text, "--- {omitted} bytes omitted; read on with: {next}");
+        } else if omitted > 0 && call.arguments.has("max_bytes") {
+            let _ = writeln!(text, "--- {omitted} bytes omitted; a larger max_bytes shows more");
         }
         let lost =
             !exec.running && exec.exit_code.is_none() && exec.signal.is_none() && !exec.timed_out;

@@ -146,7 +146,8 @@ fn new_token() -> String {
         // Interrupted at worst; the kernel's generator is always there.
         filled += rustix::rand::getrandom(&mut random[filled..], flags).unwrap_or(0);
     }
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+    random.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 async fn asked_to_end() {

@@ -6,6 +6,7 @@
 //! which they came), as everywhere in pyro.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 /// The longest line that is held back for a carriage return that may overwrite it, bytes.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -242,7 +243,7 @@ impl Keeper {
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }
-            text.push_str(&format!("[... {omitted} bytes omitted ...]\n"));
+            let _ = writeln!(text, "[... {omitted} bytes omitted ...]");
         }
         text.extend(joined[joined.len() - tail..].iter().map(|piece| piece.text.as_str()));
         Part { text, omitted, omitted_from }
@@ -318,6 +319,7 @@ impl Cleaner {
         }
     }
 
+    #[expect(clippy::match_same_arms, reason = "in the order of the states")]
     fn byte(&mut self, byte: u8, offset: u64, lines: &mut Vec<(String, u64)>) {
         self.sequence = match (self.sequence, byte) {
             (Sequence::None, 0x1b) => Sequence::Escape,

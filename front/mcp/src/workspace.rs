@@ -1,5 +1,7 @@
 //! Workspaces: make, find, show, name, stop, start and delete them.
 
+use std::fmt::Write as _;
+
 use pyro_api::{Environment, ExecLogEntry, UpdateWorkspace, Workspace, WorkspaceSummary};
 use pyro_core::Problem;
 use serde_json::{Value, json};
@@ -70,10 +72,11 @@ pub(crate) async fn create(call: &Call) -> Result<Answer, Problem> {
         .within("making the workspace", async move { node.create_workspace(&request).await })
         .await?;
     let mut answer = shown(&made);
-    answer.text.push_str(&format!(
+    let _ = write!(
+        answer.text,
         "\nnext: workspace_exec(workspace_id=\"{}\", command=...)",
         made.workspace_id
-    ));
+    );
     Ok(answer)
 }
 
