@@ -310,3 +310,70 @@ pub(crate) fn random_bits() -> u64 {
     let bytes = entropy();
     bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stopped workspace's record, as a node before left it.
+    fn stopped(id: u64, name: Option<&str>) -> WorkspaceRecord {
+        WorkspaceRecord {
+            id: WorkspaceId::from_random(id),
+            kind: WorkspaceKind::Workspace,
+            name: name.map(|name| name.parse().unwrap()),
+            labels: BTreeMap::new(),
+            environment: "debian:12".parse().unwrap(),
+            environment_version: None,
+            environment_digest: "0".repeat(64),
+            vcpus: pyro_core::VcpuCount::ONE,
+            memory: pyro_core::Mebibytes::new(256),
+            disk: pyro_core::Mebibytes::new(1024),
+            ttl_seconds: None,
+            on_expiry: pyro_store::OnExpiry::Stop,
+            backend: "qemu".into(),
+            accelerated: false,
+            created_at: 1,
+            last_activity_at: 1,
+            phase: Phase::Stopped,
+            stop_reason: None,
+            stop_detail: None,
+            was_started: true,
+            command_count: 0,
+            last_command: None,
+            workload_restarts: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prefix_that_fits_two_is_told_with_both_and_a_name_goes_before_it() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let store = Store::open(&Layout::new(&state).database()).unwrap();
+        for (id, name) in [(0xabcd_1111_1111, None), (0xabcd_2222_2222, None), (7, Some("abcd2"))] {
+            store.save_workspace_durably(&stopped(id, name)).unwrap();
+        }
+        drop(store);
+        let workspaces = Workspaces::open(Settings {
+            state,
+            cache: home.path().join("cache"),
+            program: "/nonexistent/pyro".into(),
+            agent: b"",
+            search_path: Vec::new(),
+            backend: None,
+            crash_at: None,
+        })
+        .await
+        .unwrap();
+        let problem = |reference| Problem::from(workspaces.find(reference).unwrap_err());
+        let ambiguous = problem("abcd");
+        assert_eq!(ambiguous.code, "workspace_ambiguous");
+        for id in ["abcd11111111", "abcd22222222"] {
+            assert!(ambiguous.message.contains(id), "{ambiguous}");
+            assert_eq!(workspaces.find(id).unwrap().id().to_string(), id);
+        }
+        assert_eq!(workspaces.find("abcd1").unwrap().id().to_string(), "abcd11111111");
+        assert_eq!(workspaces.find("abcd2").unwrap().id().to_string(), "000000000007");
+        assert_eq!(problem("abc").code, "workspace_not_found", "too short for a prefix");
+    }
+}
