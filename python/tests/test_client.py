@@ -116,7 +116,7 @@ def of_async(pyro: Pyro) -> AsyncPyro:
         lambda pyro: pyro.run_in_vm(environment="debian:12", command="true", network=True),
         lambda pyro: pyro.create_vm(environment="debian:12", network=True),
         lambda pyro: pyro.diff_workspace("w"),
-        lambda pyro: pyro.pull_environment("debian:12"),
+        lambda pyro: pyro.create_snapshot("w", "s"),
         lambda pyro: asyncio.run(of_async(pyro).create_workspace(seed_path=".")),
         lambda pyro: of_async(pyro).open_shell("w"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import sys
 import threading
@@ -36,7 +37,17 @@ def test_the_directories_are_those_of_the_command_line() -> None:
     assert locate(home=Path("/a"), environment={"PYRO_HOME": "/b", "HOME": "/h"}).state == "/a"
 
 
-def test_without_a_home_the_variable_to_set_is_named() -> None:
+def test_without_a_home_the_variable_to_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "pwd.getpwuid",
+        lambda _: pwd.struct_passwd(("user", "x", 1, 1, "", "/home/of/user", "/bin/sh")),
+    )
+    assert locate(environment={}).state == "/home/of/user/.local/state/pyro"
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
     with pytest.raises(InvalidError) as raised:
         locate(environment={})
     assert raised.value.code == "no_home"

@@ -27,6 +27,7 @@ OPENAPI = json.loads((ROOT / "host/node/openapi.json").read_text())
 # The methods that 3.x callers use, with what they may leave out.
 CONTRACT = """
 list_environments()
+pull_environment(environment)
 inspect_environment(environment)
 prune_environments()
 create_vm(*, environment, vcpu_count=1, mem_mib=1024, ttl_seconds=600, network=False, \

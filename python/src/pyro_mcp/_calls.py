@@ -36,7 +36,6 @@ GRACE = 60.0
 # What the contract has and this version has not: `pyro.NAME` says so.
 PLANNED = frozenset(
     {
-        "pull_environment",
         "push_workspace_sync",
         "export_workspace",
         "diff_workspace",

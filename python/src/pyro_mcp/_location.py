@@ -61,12 +61,12 @@ def locate(
         base = values.get(base_variable) or ""
         # Relative paths in these variables are to be ignored (XDG base directories).
         if not os.path.isabs(base):
-            user = values.get("HOME") or ""
+            user = values.get("HOME") or _home_of_user()
             if not user:
                 raise InvalidError(
-                    f"cannot tell where {what} is: neither HOME nor {own} is set",
+                    f"HOME is not set and this user has no home directory, so {what} is unknown",
                     code="no_home",
-                    hints=[f"set {own}"],
+                    hints=[f"set HOME, or name it with {own}"],
                 )
             base = os.path.join(user, below_home)
         return os.path.join(base, "pyro")
@@ -80,6 +80,16 @@ def locate(
         program=os.path.abspath(os.fspath(named)) if named is not None else None,
         may_start=may_start,
     )
+
+
+def _home_of_user() -> str:
+    """What the system says where `HOME` does not."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def find_program() -> str:

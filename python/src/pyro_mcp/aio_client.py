@@ -87,6 +87,10 @@ class AsyncPyro:
         )
         return found
 
+    async def pull_environment(self, environment: str) -> payloads.Environment:
+        """The name of 3.x for `build_environment`: registries come later."""
+        return await self.build_environment(environment)
+
     async def build_environment(
         self,
         environment: str,

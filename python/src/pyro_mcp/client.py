@@ -84,6 +84,10 @@ class Pyro:
         found: payloads.Environment = self._transport.json(calls.inspect_environment(environment))
         return found
 
+    def pull_environment(self, environment: str) -> payloads.Environment:
+        """The name of 3.x for `build_environment`: registries come later."""
+        return self.build_environment(environment)
+
     def build_environment(
         self,
         environment: str,
