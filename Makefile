@@ -2,7 +2,7 @@
 # `cargo xtask`.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check smoke smoke-firecracker bench fmt clean
+.PHONY: help setup demo check smoke smoke-firecracker bench dist-check fmt clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYRO := $(TARGET)/release/pyro
@@ -32,6 +32,9 @@ smoke-firecracker: release ## the same on Firecracker, in the lab's VM
 bench: setup release ## measure pyro and the floor under it, on QEMU (docs say how elsewhere)
 	@$(PYRO) env build debian:12
 	@cargo run --quiet --release --package pyro-bench -- --pyro $(PYRO) --cache $(CACHE)
+
+dist-check: ## build the Python wheel and source distribution, and prove them in empty environments
+	@scripts/dist-check.sh
 
 fmt: ## format the sources
 	@cargo fmt --all
