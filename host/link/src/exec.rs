@@ -9,7 +9,7 @@ use pyro_wire::{
 
 use crate::{
     call::Link,
-    stream::{FrameReader, FrameWriter, LinkError},
+    stream::{FrameReader, FrameWriter, LinkError, Stream},
 };
 
 /// What comes out of an exec.
@@ -43,6 +43,8 @@ pub struct ExecStream {
 #[derive(Debug)]
 pub struct OutputReader {
     reader: FrameReader,
+    /// Kept where nobody else has it: no transport can half-close, so the stream ends with it.
+    _writer: Option<FrameWriter>,
 }
 
 /// The input side of a stream.
@@ -62,7 +64,7 @@ impl Link {
             reply::Result::ExecStarted(started) => Ok((
                 started,
                 ExecStream {
-                    output: OutputReader { reader: stream.reader },
+                    output: OutputReader { reader: stream.reader, _writer: None },
                     sender: ExecSender { writer: stream.writer },
                 },
             )),
@@ -80,7 +82,7 @@ impl Link {
             reply::Result::ExecAttached(ExecAttached { record: Some(record) }) => Ok((
                 record,
                 ExecStream {
-                    output: OutputReader { reader: stream.reader },
+                    output: OutputReader { reader: stream.reader, _writer: None },
                     sender: ExecSender { writer: stream.writer },
                 },
             )),
@@ -96,7 +98,8 @@ impl Link {
         let (reply, stream) = self.call(Verb::ReadOutput(range)).await?;
         match reply {
             reply::Result::OutputRange(range) => {
-                Ok((range, OutputReader { reader: stream.reader }))
+                let Stream { reader, writer } = stream;
+                Ok((range, OutputReader { reader, _writer: Some(writer) }))
             }
             _ => Err(LinkError::Mismatch("read_output")),
         }
