@@ -8,10 +8,10 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-        CreateTaskResult, GetTaskParams, GetTaskResult, Implementation,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-        ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
+        CreateTaskResult, GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams,
+        InitializeResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+        PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
+        ReadResourceResult, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
     },
     service::RequestContext,
     task_manager::{TaskExit, TaskManager, TaskOptions},
@@ -118,6 +118,17 @@ impl ServerHandler for Server {
             .with_instructions(instructions)
     }
 
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let mut told = self.negotiate_initialize(&request)?;
+        told.capabilities.extensions = None;
+        context.peer.set_peer_info(request);
+        Ok(told)
+    }
+
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         // Structured results came with 2025-06-18; older clients are answered with the newest.
         Cow::Borrowed(&SUPPORTED)
@@ -153,7 +164,9 @@ impl ServerHandler for Server {
             Ok(call) => call,
             Err(problem) => return Ok(Answer::from(problem).into_result().into()),
         };
+        // Before 2026-07-28 a result could not say that it is a task.
         let may_be_task = tool.runs()
+            && context.protocol_version().is_some_and(|version| !version.has_initialize())
             && context.client_capabilities().is_some_and(|client| client.supports_tasks());
         let work = async {
             if may_be_task {

@@ -1,0 +1,601 @@
+"""What MCP clients see of `pyro mcp serve`, told with the official Python SDK and, where bytes count,
+with JSON lines of our own. Every story runs on real VMs.
+
+    python stories.py [NAME...]      PYRO_E2E_PYRO names the binary
+
+Prints one line per story, with figures that are worth knowing and asserted nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+PYRO = os.environ["PYRO_E2E_PYRO"]
+LIMIT = 24 * 1024
+LONG_SECONDS = int(os.environ.get("PYRO_MCP_LONG_SECONDS", "50"))
+MUCH_MEBIBYTES = int(os.environ.get("PYRO_MCP_MUCH_MEBIBYTES", "128"))
+DEADLINE = 60.0
+STORIES: dict[str, Any] = {}
+
+
+def story(function: Any) -> Any:
+    STORIES[function.__name__] = function
+    return function
+
+
+def server(*arguments: str, **environment: str) -> StdioServerParameters:
+    return StdioServerParameters(
+        command=PYRO,
+        args=["mcp", "serve", *arguments],
+        env={**os.environ, **environment},
+    )
+
+
+def text(result: Any) -> str:
+    return str(result.content[0].text)
+
+
+def size(result: Any) -> int:
+    return len(result.model_dump_json(by_alias=True, exclude_none=True).encode())
+
+
+def cli(*arguments: str) -> str:
+    done = subprocess.run([PYRO, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextlib.asynccontextmanager
+async def workspace(client: Client, name: str) -> AsyncIterator[str]:
+    made = await client.call_tool("workspace_create", {"name": name})
+    assert not made.is_error, text(made)
+    identity = made.structured_content["workspace_id"]
+    try:
+        yield identity
+    finally:
+        gone = await client.call_tool("workspace_delete", {"workspace_id": identity})
+        assert not gone.is_error, text(gone)
+
+
+class Raw:
+    """A client that says exactly what it is told to, line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.heard: list[dict[str, Any]] = []
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def started(cls, *arguments: str, **environment: str) -> AsyncIterator[Raw]:
+        process = await asyncio.create_subprocess_exec(
+            PYRO, "mcp", "serve", *arguments,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=16 * 1024 * 1024,
+            env={**os.environ, **environment},
+        )
+        client = cls(process)
+        try:
+            yield client
+        finally:
+            if process.returncode is None:
+                assert process.stdin is not None
+                process.stdin.close()
+                await asyncio.wait_for(process.wait(), DEADLINE)
+
+    async def say(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def hear(self, wanted: Any) -> dict[str, Any]:
+        """The first message that `wanted` accepts."""
+        assert self.process.stdout is not None
+        while True:
+            line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE)
+            assert line, "the server went"
+            message = json.loads(line)
+            self.heard.append(message)
+            if wanted(message):
+                return message
+
+    async def ask(self, identity: int, method: str, **params: Any) -> dict[str, Any]:
+        await self.say({"id": identity, "method": method, "params": params})
+        return await self.hear(lambda message: message.get("id") == identity)
+
+    async def greet(self, version: str = "2025-11-25") -> dict[str, Any]:
+        answer = await self.ask(
+            0, "initialize", protocolVersion=version, capabilities={},
+            clientInfo={"name": "stories", "version": "1"},
+        )
+        await self.say({"method": "notifications/initialized"})
+        return answer["result"]
+
+
+async def processes(client: Client, where: str, what: str) -> int:
+    """How many processes of the guest have this in their command line."""
+    command = f"grep -alz -- '{what}' /proc/[0-9]*/cmdline 2>/dev/null | grep -vc self"
+    # The shell and the grep that look have it too: they are told apart by the pattern's brackets.
+    command = command.replace(what, f"[{what[0]}]{what[1:]}")
+    found = await client.call_tool("workspace_exec", {"workspace_id": where, "command": command})
+    return int(found.structured_content["stdout"].strip() or "0")
+
+
+async def until(condition: Any) -> None:
+    """Waits for what must come true."""
+    deadline = time.monotonic() + DEADLINE
+    while not await condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        await asyncio.sleep(0.2)
+
+
+@story
+async def tools_are_listed_without_home_node_or_qemu() -> str:
+    with tempfile.TemporaryDirectory() as home:
+        begun = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            PYRO, "mcp", "serve", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            limit=16 * 1024 * 1024, env={"HOME": home, "PATH": "/nonexistent"},
+        )
+        raw = Raw(process)
+        await raw.greet()
+        tools = await raw.ask(1, "tools/list")
+        took = time.monotonic() - begun
+        assert len(tools["result"]["tools"]) == 12
+        assert os.listdir(home) == [], "listing tools must not make anything"
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), DEADLINE)
+    return f"{took * 1000:.0f} ms from start to list"
+
+
+@story
+async def a_host_that_is_not_fit_is_told_by_tools_and_not_at_the_start() -> str:
+    async with Raw.started(PYRO_HOME="/dev/null/nowhere") as raw:
+        await raw.greet()
+        assert (await raw.ask(1, "tools/list"))["result"]["tools"]
+        assert (await raw.ask(2, "resources/list"))["result"]["resources"] == []
+        answer = await raw.ask(3, "tools/call", name="workspace_list", arguments={})
+        assert answer["result"]["isError"]
+        assert answer["result"]["structuredContent"]["code"] == "state_directory_unusable"
+        assert "state_directory_unusable" in answer["result"]["content"][0]["text"]
+    return ""
+
+
+@story
+async def every_revision_is_spoken() -> str:
+    for version in ["2025-06-18", "2025-11-25"]:
+        async with Raw.started() as raw:
+            assert (await raw.greet(version))["protocolVersion"] == version
+            assert (await raw.ask(1, "tools/list"))["result"]["tools"]
+    async with Raw.started() as raw:
+        assert (await raw.greet("2024-11-05"))["protocolVersion"] == "2025-11-25"
+    for mode in ["legacy", "auto", "2026-07-28"]:
+        async with Client(server(), mode=mode) as client:
+            listed = await client.list_tools()
+            assert len(listed.tools) == 12
+            assert "workspace_create" in (client.instructions or "") or mode == "2026-07-28"
+            result = await client.call_tool("workspace_list", {})
+            assert not result.is_error, text(result)
+    return ""
+
+
+@story
+async def text_and_structure_are_each_complete() -> str:
+    async with Client(server()) as client:
+        result = await client.call_tool(
+            "vm_run", {"command": "echo out; echo err >&2; exit 3", "allow_host_compat": True}
+        )
+        assert not result.is_error
+        document = result.structured_content
+        assert (document["stdout"], document["stderr"]) == ("out\n", "err\n")
+        assert (document["exit_code"], document["running"]) == (3, False)
+        assert document["cleanup"]["deleted"] and document["environment"] == "debian:12"
+        assert "command" not in document and "echo out" not in text(result)
+        for told in ["exit code 3", "out\n", "err\n", "allow_host_compat is ignored"]:
+            assert told in text(result), told
+    return ""
+
+
+@story
+async def errors_tell_message_code_and_hints() -> str:
+    async with Client(server()) as client:
+        for tool, arguments, code in [
+            ("workspace_status", {"workspace_id": "nosuch"}, "workspace_not_found"),
+            ("workspace_exec", {"workspace_id": "x", "comand": "ls"}, "invalid_arguments"),
+            ("vm_run", {"command": "ls", "network": True}, "not_available"),
+            ("vm_run", {"command": "ls", "environment": "none:1"}, "environment_unknown"),
+            ("workspace_create", {"vcpu_count": 99}, "invalid_arguments"),
+            ("workspace_create", {"seed_path": "/tmp"}, "not_available"),
+        ]:
+            result = await client.call_tool(tool, arguments)
+            assert result.is_error, tool
+            document = result.structured_content
+            assert document["code"] == code, document
+            for told in [document["error"], code, *document["hints"]]:
+                assert told in text(result), (told, text(result))
+    return ""
+
+
+@story
+async def a_workspace_remembers() -> str:
+    async with Client(server("--profile", "workspace-full")) as client:
+        async with workspace(client, "mcp-remembers") as identity:
+            async def run(command: str, **more: Any) -> Any:
+                arguments = {"workspace_id": "mcp-remembers", "command": command, **more}
+                return (await client.call_tool("workspace_exec", arguments)).structured_content
+
+            assert (await run("echo kept > note; pwd"))["stdout"] == "/workspace\n"
+            told = await run("echo $KEY; id -un; pwd", env={"KEY": "v"}, user="nobody", cwd="/tmp")
+            assert told["stdout"] == "v\nnobody\n/tmp\n", told
+            stopped = await client.call_tool("workspace_stop", {"workspace_id": identity})
+            assert stopped.structured_content["state"] == "stopped"
+            again = await client.call_tool(
+                "workspace_exec", {"workspace_id": identity, "command": "cat note"}
+            )
+            assert again.structured_content["stdout"] == "kept\n"
+            assert "note: " in text(again), "that it was started is told"
+            renamed = await client.call_tool(
+                "workspace_update",
+                {"workspace_id": identity, "labels": {"a": "b"}, "name": "mcp-renamed"},
+            )
+            assert renamed.structured_content["labels"] == {"a": "b"}
+            listed = await client.call_tool("workspace_list", {})
+            assert "mcp-renamed" in text(listed)
+            logs = await client.call_tool("workspace_logs", {"workspace_id": identity})
+            assert logs.structured_content["count"] == 3 and "kept" in text(logs)
+            resources = await client.list_resources()
+            assert f"pyro://workspaces/{identity}" in [str(one.uri) for one in resources.resources]
+            execs = await client.call_tool("exec_list", {"workspace_id": identity})
+            newest = execs.structured_content["execs"][0]["exec_id"]
+            uri = f"pyro://workspaces/{identity}/execs/{newest}/output"
+            read = await client.read_resource(uri)
+            assert read.contents[0].text == "kept\n"
+    return ""
+
+
+@story
+async def a_long_command_comes_out_whole() -> str:
+    """A build of minutes, in the time slices that clients allow."""
+    async with Client(server()) as client, workspace(client, "mcp-long") as identity:
+        command = f"for i in $(seq {LONG_SECONDS}); do echo line $i; sleep 1; done; exit 7"
+        begun = time.monotonic()
+        longest = 0.0
+        arguments: dict[str, Any] = {
+            "workspace_id": identity, "command": command, "timeout_seconds": 0,
+        }
+        result = await client.call_tool("workspace_exec", arguments)
+        said = ""
+        calls = 1
+        while True:
+            longest = max(longest, time.monotonic() - begun)
+            document = result.structured_content
+            said += document["stdout"]
+            if not document["running"]:
+                break
+            assert document["exec_id"] in text(result) and "exec_wait" in text(result)
+            begun = time.monotonic()
+            calls += 1
+            result = await client.call_tool("exec_wait", {
+                "workspace_id": identity, "exec_id": document["exec_id"],
+                "offset": document["next_offset"],
+            })
+        assert document["exit_code"] == 7
+        assert said == "".join(f"line {i}\n" for i in range(1, LONG_SECONDS + 1))
+        assert longest < 45, longest
+    return f"{calls} calls, the longest {longest:.1f} s"
+
+
+@story
+async def much_output_costs_little() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-much") as identity:
+        command = f"echo first; yes 0123456789abcde | head -c {MUCH_MEBIBYTES}M; echo last"
+        begun = time.monotonic()
+        result = await client.call_tool(
+            "workspace_exec", {"workspace_id": identity, "command": command, "timeout_seconds": 0}
+        )
+        assert size(result) <= LIMIT, size(result)
+        while (document := result.structured_content)["running"]:
+            result = await client.call_tool(
+                "exec_wait", {"workspace_id": identity, "exec_id": document["exec_id"]}
+            )
+            assert size(result) <= LIMIT, size(result)
+        took = time.monotonic() - begun
+        assert document["stdout"].startswith("first\n"), document["stdout"][:100]
+        assert document["stdout"].endswith("last\n"), document["stdout"][-100:]
+        total = (MUCH_MEBIBYTES << 20) + len("first\nlast\n")
+        shown = [line for line in document["stdout"].splitlines() if not line.startswith("[...")]
+        shown_bytes = sum(len(line) + 1 for line in shown)
+        assert document["omitted_bytes"] == total - shown_bytes, document["omitted_bytes"]
+        assert str(document["omitted_bytes"]) in text(result)
+        # Reading on: the head of what follows is what was left out first.
+        more = await client.call_tool("exec_wait", {
+            "workspace_id": identity, "exec_id": document["exec_id"],
+            "offset": document["omitted_from"], "max_bytes": 50_000,
+        })
+        assert more.structured_content["stdout"].startswith("0123456789abcde\n")
+        assert len(more.structured_content["stdout"]) > 40_000
+        # What overwrote itself is left as it was last, and colours are gone.
+        progress = await client.call_tool("workspace_exec", {
+            "workspace_id": identity,
+            "command": r"""for i in $(seq 1 5000); do printf '\r\033[32m%d%%' $i; done; echo""",
+        })
+        assert progress.structured_content["stdout"] == "5000%\n"
+    return f"{MUCH_MEBIBYTES} MiB in {took:.1f} s, {size(result)} bytes for the model"
+
+
+@story
+async def a_cancelled_call_leaves_no_process() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-cancel") as identity:
+        async with Raw.started() as raw:
+            await raw.greet()
+            await raw.say({"id": 5, "method": "tools/call", "params": {
+                "name": "workspace_exec",
+                "arguments": {
+                    "workspace_id": identity, "timeout_seconds": 0,
+                    "command": "sleep 4242 & sh -c 'trap : TERM; while :; do sleep 4242; done'",
+                },
+            }})
+            await until(lambda: some(client, identity, "sleep 4242", lambda count: count >= 2))
+            await raw.say({"method": "notifications/cancelled", "params": {"requestId": 5}})
+            await until(lambda: some(client, identity, "sleep 4242", lambda count: count == 0))
+            # And the connection goes on.
+            answer = await raw.ask(6, "tools/call", name="workspace_list", arguments={})
+            assert not answer["result"].get("isError")
+            assert not any(message.get("id") == 5 for message in raw.heard)
+    return ""
+
+
+async def some(client: Client, where: str, what: str, enough: Any) -> bool:
+    return bool(enough(await processes(client, where, what)))
+
+
+@story
+async def a_client_killed_during_a_call_leaves_the_node_healthy() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-killed") as identity:
+        for kill in ["server", "client"]:
+            raw_context = Raw.started()
+            raw = await raw_context.__aenter__()
+            await raw.greet()
+            await raw.say({"id": 5, "method": "tools/call", "params": {
+                "name": "workspace_exec",
+                "arguments": {"workspace_id": identity, "command": "sleep 4343", "timeout_seconds": 0},
+            }})
+            await until(lambda: some(client, identity, "sleep 4343", lambda count: count == 1))
+            if kill == "server":
+                raw.process.send_signal(signal.SIGKILL)
+            else:
+                # What a client's death looks like from here: its ends of the pipes are gone.
+                raw.process._transport.close()  # type: ignore[attr-defined]
+            await until(lambda: some(client, identity, "sleep 4343", lambda count: count == 0))
+        status = json.loads(cli("node", "status", "--json"))
+        assert status["started_count"] >= 1
+    return ""
+
+
+@story
+async def calls_run_in_parallel() -> str:
+    async with Client(server()) as client:
+        async def one() -> float:
+            begun = time.monotonic()
+            result = await client.call_tool("vm_run", {"command": "sleep 1; echo done"})
+            assert result.structured_content["stdout"] == "done\n", text(result)
+            return time.monotonic() - begun
+
+        alone = await one()
+        begun = time.monotonic()
+        await asyncio.gather(one(), one(), one())
+        together = time.monotonic() - begun
+        async with workspace(client, "mcp-parallel") as identity:
+            begun = time.monotonic()
+            await asyncio.gather(*[
+                client.call_tool("workspace_exec", {"workspace_id": identity, "command": "sleep 1"})
+                for _ in range(8)
+            ])
+            eight = time.monotonic() - begun
+    return (f"vm_run of sleep 1: one {alone:.1f} s, three {together:.1f} s; "
+            f"eight workspace_exec of sleep 1 {eight:.1f} s")
+
+
+@story
+async def progress_is_told() -> str:
+    heard: list[str] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    async with Client(server()) as client:
+        result = await client.call_tool(
+            "vm_run", {"command": "echo working; sleep 8"}, progress_callback=progress
+        )
+        assert not result.is_error, text(result)
+    assert any("working" in message for message in heard), heard
+    return f"{len(heard)} times"
+
+
+@story
+async def detached_commands_run_on_and_are_ended() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-detach") as identity:
+        begun = await client.call_tool("workspace_exec", {
+            "workspace_id": identity, "command": "echo up; sleep 4444", "detach": True,
+        })
+        document = begun.structured_content
+        assert document["running"]
+        where = {"workspace_id": identity, "exec_id": document["exec_id"]}
+
+        async def is_up() -> bool:
+            seen = await client.call_tool("exec_wait", {**where, "wait_seconds": 1})
+            return bool(seen.structured_content["stdout"] == "up\n")
+
+        await until(is_up)
+        ended = await client.call_tool("exec_signal", {
+            "workspace_id": identity, "exec_id": document["exec_id"],
+        })
+        assert not ended.structured_content["running"], text(ended)
+        read = await client.call_tool("exec_wait", {
+            "workspace_id": identity, "exec_id": document["exec_id"],
+        })
+        assert read.structured_content["stdout"] == "up\n"
+        behind = await client.call_tool(
+            "workspace_exec", {"workspace_id": identity, "command": "sleep 4444 & echo started"}
+        )
+        assert "detach" in text(behind), "whoever leaves a server behind is told how not to"
+    return ""
+
+
+@story
+async def a_long_call_becomes_a_task_for_clients_that_know_tasks() -> str:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "stories", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {
+            "extensions": {"io.modelcontextprotocol/tasks": {}},
+        },
+    }
+    async with Raw.started() as raw, Client(server()) as client:
+        quick = await raw.ask(1, "tools/call", name="workspace_list", arguments={}, _meta=meta)
+        assert quick["result"]["resultType"] == "complete"
+        async with workspace(client, "mcp-task") as identity:
+            async def begin(number: int, command: str) -> dict[str, Any]:
+                answer = await raw.ask(
+                    number, "tools/call", name="workspace_exec", _meta=meta,
+                    arguments={"workspace_id": identity, "command": command, "timeout_seconds": 0},
+                )
+                assert answer["result"]["resultType"] == "task", answer
+                return dict(answer["result"])
+
+            async def state(number: int, task: str) -> dict[str, Any]:
+                return dict((await raw.ask(number, "tasks/get", taskId=task, _meta=meta))["result"])
+
+            task = await begin(2, "sleep 7; echo finished")
+            number = 10
+            while (now := await state(number, task["taskId"]))["status"] == "working":
+                number += 1
+                await asyncio.sleep(0.5)
+            assert now["status"] == "completed", now
+            assert now["result"]["structuredContent"]["stdout"] == "finished\n"
+            task = await begin(100, "sleep 4545")
+            await raw.ask(101, "tasks/cancel", taskId=task["taskId"], _meta=meta)
+            await until(lambda: some(client, identity, "sleep 4545", lambda count: count == 0))
+            assert (await state(102, task["taskId"]))["status"] == "cancelled"
+    return ""
+
+
+@contextlib.asynccontextmanager
+async def over_http(*arguments: str) -> AsyncIterator[tuple[str, str]]:
+    """A server's address and token."""
+    process = await asyncio.create_subprocess_exec(
+        PYRO, "mcp", "serve", "--http", "127.0.0.1:0", *arguments, stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        lines = [(await process.stderr.readline()).decode() for _ in range(3)]
+        yield lines[0].split()[-1], lines[1].split()[-1]
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), DEADLINE)
+
+
+@story
+async def http_serves_those_who_know_the_token() -> str:
+    async with over_http() as (url, token):
+        bearer = {"Authorization": f"Bearer {token}"}
+        for mode in ["legacy", "auto", "2026-07-28"]:
+            async with httpx2.AsyncClient(headers=bearer, timeout=60) as http:
+                async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
+                    assert len((await client.list_tools()).tools) == 12
+                    result = await client.call_tool("vm_run", {"command": "echo over http"})
+                    assert result.structured_content["stdout"] == "over http\n", text(result)
+        kept = pathlib.Path(os.environ["PYRO_HOME"], "mcp-token")
+        assert kept.read_text().strip() == token and kept.stat().st_mode & 0o777 == 0o600
+    return ""
+
+
+@story
+async def http_refuses_strangers_and_web_pages() -> str:
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "stories", "version": "1"}}}
+    accept = {"Accept": "application/json, text/event-stream"}
+    async with over_http() as (url, token), httpx2.AsyncClient(timeout=60) as http:
+        bearer = {"Authorization": f"Bearer {token}"}
+        for headers, status in [
+            ({}, 401),
+            ({"Authorization": "Bearer " + "0" * 64}, 401),
+            ({"Authorization": f"Basic {token}"}, 401),
+            (bearer, 200),
+            ({**bearer, "Host": "evil.example"}, 403),
+            ({**bearer, "Origin": "http://evil.example"}, 403),
+            ({**bearer, "Origin": "http://localhost:3000"}, 200),
+        ]:
+            answer = await http.post(url, json=hello, headers={**accept, **headers})
+            assert answer.status_code == status, (headers, answer.status_code)
+    refused = subprocess.run(
+        [PYRO, "mcp", "serve", "--http", "0.0.0.0:0"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1 and "loopback" in refused.stderr
+    return ""
+
+
+@story
+async def http_calls_end_with_their_client() -> str:
+    """The stateless revision has no notification for it: the closed response is the cancellation."""
+    async with over_http() as (url, token), Client(server()) as other:
+        async with workspace(other, "mcp-http-cancel") as identity:
+            meta = {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientInfo": {"name": "stories", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            }
+            call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+                "name": "workspace_exec", "_meta": meta,
+                "arguments": {"workspace_id": identity, "command": "sleep 4646", "timeout_seconds": 0},
+            }}
+            headers = {
+                "Accept": "application/json, text/event-stream", "Authorization": f"Bearer {token}",
+                "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call",
+                "Mcp-Name": "workspace_exec",
+            }
+            async with httpx2.AsyncClient(timeout=60) as http:
+                posting = asyncio.create_task(http.post(url, json=call, headers=headers))
+                await until(lambda: some(other, identity, "sleep 4646", lambda count: count == 1))
+                posting.cancel()
+                await asyncio.gather(posting, return_exceptions=True)
+            await until(lambda: some(other, identity, "sleep 4646", lambda count: count == 0))
+    return ""
+
+
+async def main(names: list[str]) -> int:
+    failed = 0
+    for name, tell in STORIES.items():
+        if names and not any(part in name for part in names):
+            continue
+        begun = time.monotonic()
+        try:
+            figures = await asyncio.wait_for(tell(), 600)
+        except Exception:  # noqa: BLE001 - a story that fails must not hide the others
+            failed += 1
+            traceback.print_exc()
+            print(f"FAIL {name}", flush=True)
+            continue
+        took = f"{time.monotonic() - begun:.1f} s"
+        print(f"ok   {name} ({took}{'; ' + figures if figures else ''})", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))

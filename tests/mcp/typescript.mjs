@@ -1,0 +1,65 @@
+// What the official TypeScript SDKs see of `pyro mcp serve`: version 1 (the revisions with
+// `initialize`) and version 2, over stdio and HTTP.
+//
+//     node typescript.mjs      PYRO_E2E_PYRO names the binary
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+
+import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport as StdioV1 } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
+import { StdioClientTransport as StdioV2 } from '@modelcontextprotocol/client/stdio';
+
+const PYRO = process.env.PYRO_E2E_PYRO;
+const identity = { name: 'pyro-tests', version: '1' };
+
+const stdio = { command: PYRO, args: ['mcp', 'serve'], env: process.env };
+const versions = {
+  'sdk 1': (transport) => [new ClientV1(identity), transport],
+  'client 2': (transport) => [new ClientV2(identity), transport],
+};
+
+// A server over HTTP: its address and its token.
+async function overHttp() {
+  const child = spawn(PYRO, ['mcp', 'serve', '--http', '127.0.0.1:0'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const lines = [];
+  for await (const line of createInterface({ input: child.stderr })) {
+    lines.push(line);
+    if (lines.length === 3) break;
+  }
+  return { child, url: new URL(lines[0].split(' ').at(-1)), token: lines[1].split(' ').at(-1) };
+}
+
+// The same story for every client and door.
+async function tell(name, [client, transport]) {
+  await client.connect(transport);
+  const { tools } = await client.listTools();
+  assert.equal(tools.length, 12, name);
+  const run = await client.callTool({ name: 'vm_run', arguments: { command: 'echo out; exit 3' } });
+  assert.equal(run.structuredContent.stdout, 'out\n', name);
+  assert.match(run.content[0].text, /exit code 3/, name);
+  // The SDK checks structured content, also that of errors, against the output schema.
+  const error = await client.callTool({ name: 'workspace_status', arguments: { workspace_id: 'nosuch' } });
+  assert.equal(error.isError, true, name);
+  assert.match(error.content[0].text, /workspace_not_found/, name);
+  await client.close();
+  console.log(`ok   ${name}`);
+}
+
+for (const [name, client] of Object.entries(versions)) {
+  const Stdio = name === 'sdk 1' ? StdioV1 : StdioV2;
+  await tell(`typescript ${name} over stdio`, client(new Stdio(stdio)));
+}
+const { child, url, token } = await overHttp();
+try {
+  for (const [name, client] of Object.entries(versions)) {
+    const Http = name === 'sdk 1' ? HttpV1 : HttpV2;
+    const requestInit = { headers: { Authorization: `Bearer ${token}` } };
+    await tell(`typescript ${name} over http`, client(new Http(url, { requestInit })));
+  }
+} finally {
+  child.kill();
+}
