@@ -13,7 +13,7 @@ use std::{
 
 use pyro_wire::{GuestEvent, HelloReply, Personalized, WorkloadRestarted, guest_event};
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{Notify, broadcast, watch},
     time::timeout,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     exec::Execs,
     reaper::Children,
     refusal::Refusal,
-    spawner::Spawner,
+    spawner::{STOCK, Spawner},
 };
 
 /// Events a watcher may be behind before it has to ask anew.
@@ -61,6 +61,7 @@ pub struct Agent {
     events: broadcast::Sender<GuestEvent>,
     restarts: AtomicU32,
     shutting_down: AtomicBool,
+    restock: Notify,
     started: Duration,
 }
 
@@ -78,6 +79,7 @@ impl Agent {
             events: broadcast::Sender::new(EVENTS),
             restarts: AtomicU32::new(0),
             shutting_down: AtomicBool::new(false),
+            restock: Notify::new(),
             started,
         })
     }
@@ -138,6 +140,18 @@ impl Agent {
         let first = Arc::new(first.map_err(Refusal::Workload)?);
         self.cgroups.tidy(None);
         self.workload.send_replace(Some(first.clone()));
+        let agent = self.clone();
+        tokio::spawn(async move {
+            loop {
+                agent.restock.notified().await;
+                let workload = agent.workload.borrow().clone();
+                if let Some(workload) = workload {
+                    workload.stock(STOCK, &agent.cgroups).await;
+                }
+            }
+        });
+        let agent = self.clone();
+        self.clerk.put_off(move || agent.restock());
         let (agent, hostname) = (self.clone(), hostname.to_owned());
         tokio::spawn(async move {
             let mut current = first;
@@ -163,6 +177,13 @@ impl Agent {
             }
         });
         Ok(())
+    }
+
+    /// Lets processes be made ahead of their commands, in the background.
+    pub fn restock(&self) {
+        if !self.shutting_down.load(Ordering::Relaxed) {
+            self.restock.notify_one();
+        }
     }
 
     async fn restart(&self, old: &Spawner, hostname: &str) -> Result<Arc<Spawner>, Refusal> {

@@ -15,10 +15,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// Nothing happened for this long: quiet.
-const QUIET: Duration = Duration::from_millis(25);
+/// Nothing happened for this long: quiet. Longer than a short command takes under emulation, or
+/// the work for one would be done in the middle of the next.
+const QUIET: Duration = Duration::from_millis(60);
 /// The longest a job is put off.
-const LONGEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(1);
 /// So many are put off, not more.
 const MOST: usize = 64;
 

@@ -255,6 +255,9 @@ impl Execs {
 
     /// Keeps to the bounds: oldest finished output first.
     fn trim(&self) {
+        if self.order().len() <= record::MAX_RECORDS && self.stored.bytes() <= STORED_LIMIT {
+            return;
+        }
         let finished: Vec<_> = {
             let all = self.all();
             let order = self.order();
@@ -358,9 +361,8 @@ async fn start_to_the_end(agent: Arc<Agent>, request: StartExec) -> Result<Arc<E
         let mut again = true;
         loop {
             let (ends, theirs) = streams(&request).map_err(Refusal::Descriptors)?;
-            let cgroup = agent.cgroups.take().map_err(Refusal::Cgroup)?;
-            match spawner.spawn(&request, &cgroup, theirs).await {
-                Ok(process) => return Ok((ends, cgroup, process)),
+            match spawner.spawn(&request, &agent.cgroups, theirs).await {
+                Ok((process, cgroup)) => return Ok((ends, cgroup, process)),
                 // The workload is ending, or has just removed the group under us.
                 Err(error) if error.is_about_the_workload() && again => {
                     again = false;
@@ -605,6 +607,8 @@ impl Running {
         self.agent.tell(GuestEvent { event: Some(guest_event::Event::ExecEnded(record.clone())) });
         // From here on nobody waits for this task but a shut-down.
         tokio::task::yield_now().await;
+        // One, while the host takes in the end; the others when it is quiet.
+        self.spawner.stock(1, &self.agent.cgroups).await;
         self.exec.spool.settle().await;
         let (agent, cgroup, id, record) =
             (self.agent.clone(), self.cgroup, self.id, self.exec.record());
@@ -617,6 +621,7 @@ impl Running {
             }
             agent.cgroups.tidy(Some(cgroup));
             agent.children.sweep();
+            agent.restock();
         });
         self.exec.ended.send_replace(true);
         self.agent.execs.trim();

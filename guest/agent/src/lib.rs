@@ -4,9 +4,10 @@
 //! and records, the machine's end. Refuses to know the host's side of anything: workspaces by name,
 //! environments, policies.
 //!
-//! Three kinds of process are this one program. The *agent* (PID 1) serves calls. The *workload's
+//! Four kinds of process are this one program. The *agent* (PID 1) serves calls. The *workload's
 //! process* (`workload`) stands in the workload's name spaces, but for the PID name space, and forks
-//! commands into it. The *workload's init* (`reaper`) is PID 1 there and only reaps.
+//! into it. The *workload's init* (`reaper`) is PID 1 there and only reaps. A *recruit* (`recruit`)
+//! stands there too and waits to be told which command to become.
 //!
 //! **Invariants.** The agent never blocks on the workload: not on its output, its input, its file
 //! systems or its processes' death. A lost stream never cancels an exec. Nothing the workload can do
@@ -30,6 +31,7 @@ mod power;
 mod program;
 mod reaper;
 mod record;
+mod recruit;
 mod refusal;
 mod spawner;
 mod spool;

@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use pyro_core::InvalidId;
 use pyro_wire::{Problem, StartExec};
 
-use crate::{cgroup::CgroupError, drives::DriveError, spawner::SpawnError, workload::Step};
+use crate::{cgroup::CgroupError, drives::DriveError, recruit::Step, spawner::SpawnError};
 
 /// A call that was not done.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The agent's side of the workload's process: starts it, asks it for commands, ends it.
 //!
+//! Making a process takes longer than telling it its command, so a few are made ahead (`recruit`).
 //! Refuses to know what the command is for; it gives back a process and descriptors.
 
 use std::{
@@ -11,12 +12,13 @@ use std::{
         unix::{fs::FileExt, process::CommandExt},
     },
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use pyro_wire::{Message, StartExec};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -30,10 +32,11 @@ use tokio::{
 };
 
 use crate::{
-    cgroup::{self, Cgroup, CgroupError},
+    cgroup::{self, Cgroup, CgroupError, ExecCgroups},
     descriptor::Descriptor,
     reaper::Children,
-    workload::{ANSWER_BYTES, Answer, Step},
+    recruit::Step,
+    workload::{ANSWER_BYTES, Answer, OPEN_TERMINAL, START_RECRUIT, window_size},
 };
 
 /// How long the name spaces may take, slow machines included.
@@ -41,6 +44,8 @@ const MAKING: Duration = Duration::from_secs(30);
 /// How long a command may take to become one: its directory or program may be on a file system
 /// that the workload itself serves.
 const BECOMING: Duration = Duration::from_secs(20);
+/// Processes made ahead of their commands when it is quiet.
+pub const STOCK: usize = 4;
 
 /// A command or the workload could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +110,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Spawner {
     control: Mutex<Descriptor>,
+    recruits: std::sync::Mutex<Vec<Recruit>>,
     children: Arc<Children>,
     process: (i32, Descriptor),
     init: (i32, Descriptor),
@@ -151,72 +157,123 @@ impl Spawner {
         cgroup::divide_workload(true).map_err(SpawnError::Cgroup)?;
         let init_stat = File::open(format!("/proc/{}/stat", answer.pid)).ok();
         let init = (answer.pid, init);
-        Ok(Self { control: Mutex::new(control), children, process, init, init_stat })
+        Ok(Self {
+            control: Mutex::new(control),
+            recruits: std::sync::Mutex::default(),
+            children,
+            process,
+            init,
+            init_stat,
+        })
     }
 
-    /// Starts a command in the cgroup. `streams` are its stdin, stdout and stderr; none where it
-    /// has a terminal. Not to be cancelled: the answer belongs to the question.
-    pub async fn spawn(
-        &self,
-        request: &StartExec,
-        cgroup: &Cgroup,
-        streams: Option<[OwnedFd; 3]>,
-    ) -> Result<Process, SpawnError> {
-        let (status, told) = io::pipe().map_err(SpawnError::Prepare)?;
-        let mut status = Descriptor::new(status.into()).map_err(SpawnError::Prepare)?;
-        let body = request.encode_to_vec();
-        let asked = {
-            let mut control = self.control.lock().await;
-            let mut descriptors = vec![cgroup.as_fd(), told.as_fd()];
-            descriptors.extend(streams.iter().flatten().map(AsFd::as_fd));
-            self.children.starting();
-            let asked = ask(&mut control, &body, &descriptors).await;
-            self.children
-                .started(asked.as_ref().ok().map(|(answer, _)| answer.pid).filter(|pid| *pid > 0));
-            asked
+    /// Makes processes ahead of their commands, up to this many, and lets go of those that ended
+    /// meanwhile.
+    pub async fn stock(&self, wanted: usize, cgroups: &ExecCgroups) {
+        let ended = {
+            let mut stocked = self.recruits();
+            let all = std::mem::take(&mut *stocked);
+            let (alive, ended): (Vec<_>, Vec<_>) = all.into_iter().partition(Recruit::is_alive);
+            *stocked = alive;
+            ended
         };
-        drop((told, streams));
-        let (answer, descriptors) = asked.map_err(SpawnError::Talk)?;
+        for recruit in ended {
+            cgroups.tidy(Some(recruit.dismiss(&self.children).await));
+        }
+        while self.recruits().len() < wanted && !self.is_ending() {
+            let Ok(recruit) = self.recruit(cgroups).await else { return };
+            self.recruits().push(recruit);
+        }
+    }
+
+    fn recruits(&self) -> MutexGuard<'_, Vec<Recruit>> {
+        self.recruits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A process that waits for its command; one made ahead, if there is one.
+    async fn take(&self, cgroups: &ExecCgroups) -> Result<Recruit, SpawnError> {
+        loop {
+            let next = self.recruits().pop();
+            let Some(recruit) = next else { return self.recruit(cgroups).await };
+            // Whatever those inside did to it, it goes on.
+            let goes_on = rustix::process::pidfd_send_signal(&recruit.pidfd, Signal::CONT).is_ok();
+            if goes_on && recruit.is_alive() {
+                return Ok(recruit);
+            }
+            cgroups.tidy(Some(recruit.dismiss(&self.children).await));
+        }
+    }
+
+    async fn recruit(&self, cgroups: &ExecCgroups) -> Result<Recruit, SpawnError> {
+        let cgroup = cgroups.take().map_err(SpawnError::Cgroup)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .map_err(|error| SpawnError::Prepare(error.into()))?;
+        let socket = Descriptor::new(ours).map_err(SpawnError::Prepare)?;
+        self.children.starting();
+        let asked = self.ask(START_RECRUIT, &[cgroup.as_fd(), theirs.as_fd()]).await;
+        let pid = asked.as_ref().ok().map(|(answer, _)| answer.pid).filter(|pid| *pid > 0);
+        self.children.started(pid);
+        let (answer, mut descriptors) = asked.map_err(SpawnError::Talk)?;
         if answer.errno != 0 {
             return Err(SpawnError::Fork(io::Error::from_raw_os_error(answer.errno)));
         }
-        let mut descriptors = descriptors.into_iter().map(Descriptor::new);
-        let pidfd = descriptors
-            .next()
-            .unwrap_or_else(|| Err(io::ErrorKind::InvalidData.into()))
-            .map_err(SpawnError::Talk)?;
-        let terminal = descriptors.next().transpose().map_err(SpawnError::Talk)?;
-        let mut report = [0; 12];
-        let mut length = 0;
-        let becoming = async {
-            while length < report.len() {
-                match status.read(&mut report[length..]).await? {
-                    0 => break,
-                    read => length += read,
-                }
+        let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData.into());
+        let pidfd = pidfd.and_then(Descriptor::new).map_err(SpawnError::Talk)?;
+        Ok(Recruit { cgroup, socket, pid: answer.pid, pidfd })
+    }
+
+    /// Starts a command in a cgroup of its own. `streams` are its stdin, stdout and stderr; none
+    /// where it has a terminal. Not to be cancelled: the answer belongs to the question.
+    pub async fn spawn(
+        &self,
+        request: &StartExec,
+        cgroups: &ExecCgroups,
+        streams: Option<[OwnedFd; 3]>,
+    ) -> Result<(Process, Cgroup), SpawnError> {
+        let (master, descriptors) = match (streams, request.terminal) {
+            (Some(streams), _) => (None, Vec::from(streams)),
+            (None, size) => {
+                let (answer, ends) =
+                    self.ask(OPEN_TERMINAL, &[]).await.map_err(SpawnError::Talk)?;
+                let Ok([master, slave]) = <[OwnedFd; 2]>::try_from(ends) else {
+                    let error = io::Error::from_raw_os_error(answer.errno.max(1));
+                    return Err(SpawnError::Prepare(error));
+                };
+                rustix::termios::tcsetwinsize(&master, window_size(size.unwrap_or_default()))
+                    .map_err(|error| SpawnError::Prepare(error.into()))?;
+                (Some(Descriptor::new(master).map_err(SpawnError::Prepare)?), vec![slave])
             }
-            io::Result::Ok(())
         };
-        let became = timeout(BECOMING, becoming).await;
-        let word = |at: usize| [report[at], report[at + 1], report[at + 2], report[at + 3]];
-        let failure = match became {
-            Err(_) => Some(SpawnError::Slow),
-            Ok(Err(error)) => Some(SpawnError::Talk(error)),
-            Ok(Ok(())) if length == 12 => Some(SpawnError::Become {
-                step: Step::from_number(u32::from_le_bytes(word(4))),
-                source: io::Error::from_raw_os_error(i32::from_le_bytes(word(8))),
-            }),
-            // Ended (or was killed) before it could say anything: its exit status tells.
-            Ok(Ok(())) => None,
+        let mut recruit = self.take(cgroups).await?;
+        let told = timeout(BECOMING, recruit.tell(request, &descriptors)).await;
+        drop(descriptors);
+        let failure = match told {
+            Err(_) => SpawnError::Slow,
+            Ok(Err(error)) => SpawnError::Talk(error),
+            Ok(Ok(Become { failure: Some((step, errno)), .. })) => SpawnError::Become {
+                step: Step::from_number(step),
+                source: io::Error::from_raw_os_error(errno),
+            },
+            Ok(Ok(Become { inner_pid, failure: None })) => {
+                let Recruit { cgroup, pid, pidfd, .. } = recruit;
+                return Ok((Process { pid, inner_pid, pidfd, terminal: master }, cgroup));
+            }
         };
-        if let Some(failure) = failure {
-            let _ = cgroup.kill();
-            let _ = pidfd.readable().await;
-            let _ = self.children.take_status(answer.pid, &pidfd);
-            return Err(failure);
-        }
-        let inner_pid = u32::from_le_bytes(word(0));
-        Ok(Process { pid: answer.pid, inner_pid, pidfd, terminal })
+        let cgroup = recruit.dismiss(&self.children).await;
+        cgroups.tidy(Some(cgroup));
+        Err(failure)
+    }
+
+    async fn ask(
+        &self,
+        request: u8,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<(Answer, Vec<OwnedFd>)> {
+        let control = self.control.lock().await;
+        // The socket is empty between two questions, so a byte always fits.
+        send(&control, &[request], descriptors)?;
+        receive(&control).await
     }
 
     /// Waits until the workload's PID 1 has ended; says how, in words.
@@ -249,6 +306,10 @@ impl Spawner {
             let _ = pidfd.readable().await;
             let _ = self.children.take_status(*pid, pidfd);
         }
+        let recruits = std::mem::take(&mut *self.recruits());
+        for recruit in recruits {
+            recruit.dismiss(&self.children).await;
+        }
     }
 }
 
@@ -263,21 +324,74 @@ fn is_ending(stat: &str) -> bool {
     fields.first() == Some(&"Z") || flags & 0x4 != 0 || pending & (1 << 8) != 0
 }
 
-async fn ask(
-    control: &mut Descriptor,
-    body: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<(Answer, Vec<OwnedFd>)> {
-    let header = (body.len() as u32).to_le_bytes();
-    {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
-        // The socket is empty between two questions, so four bytes always fit.
-        sendmsg(&*control, &[IoSlice::new(&header)], &mut ancillary, SendFlags::NOSIGNAL)?;
+/// A process that waits for its command (`recruit`).
+#[derive(Debug)]
+struct Recruit {
+    cgroup: Cgroup,
+    socket: Descriptor,
+    pid: i32,
+    pidfd: Descriptor,
+}
+
+/// What a recruit says of itself.
+struct Become {
+    inner_pid: u32,
+    /// The step and errno at which it failed; none where it became the command, or was killed
+    /// before it could say anything, which its exit status tells.
+    failure: Option<(u32, i32)>,
+}
+
+impl Recruit {
+    fn is_alive(&self) -> bool {
+        let mut waiting = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        matches!(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
     }
-    control.write_all(body).await?;
-    receive(control).await
+
+    /// Tells it its command, and waits until it is one or failed to become one.
+    async fn tell(&mut self, request: &StartExec, streams: &[OwnedFd]) -> io::Result<Become> {
+        let body = request.encode_to_vec();
+        let streams: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
+        // Nothing was sent before, so four bytes always fit.
+        send(&self.socket, &(body.len() as u32).to_le_bytes(), &streams)?;
+        self.socket.write_all(&body).await?;
+        let mut said = [0; 12];
+        let mut length = 0;
+        while length < said.len() {
+            match self.socket.read(&mut said[length..]).await {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                // It was killed with what we sent unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let word = |at: usize| [said[at], said[at + 1], said[at + 2], said[at + 3]];
+        let failure = (u32::from_le_bytes(word(4)), i32::from_le_bytes(word(8)));
+        Ok(Become {
+            inner_pid: u32::from_le_bytes(word(0)),
+            failure: (length == said.len()).then_some(failure),
+        })
+    }
+
+    /// Ends it. Gives back its group.
+    async fn dismiss(self, children: &Children) -> Cgroup {
+        let _ = self.cgroup.kill();
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = self.pidfd.readable().await;
+        let _ = children.take_status(self.pid, &self.pidfd);
+        self.cgroup
+    }
+}
+
+/// Sends a few bytes with descriptors, at once.
+fn send(socket: &Descriptor, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 async fn receive(control: &Descriptor) -> io::Result<(Answer, Vec<OwnedFd>)> {

@@ -2,35 +2,33 @@
 //!
 //! A process of its own (`/init workload HOSTNAME`, control socket as stdin) with a single thread,
 //! so that a plain fork is safe, and small, so that it is cheap. It stays in the agent's PID name
-//! space, where nothing inside can see or signal it; its children are in the workload's, and are
-//! the *agent's* children (`CLONE_PARENT`), which waits for them.
+//! space, where nothing inside can see or signal it; its children (`recruit`) are in the workload's,
+//! and are the *agent's* children (`CLONE_PARENT`), which waits for them.
 //!
-//! Refuses to know records, output, time limits: it hands over a pidfd and forgets.
+//! Refuses to know commands, records, output: it hands over a pidfd and forgets.
 //!
 //! The conversation, over a stream socket:
 //!
 //! | From | What |
 //! |---|---|
 //! | workload | [`Answer`] once all is made: `pid` and pidfd of the name space's PID 1; or an error text |
-//! | agent | length u32, then that many bytes of a `StartExec`; descriptors: cgroup, status, and stdin, stdout, stderr unless there is a terminal |
-//! | workload | [`Answer`]: `pid` and pidfd, and the terminal's master side |
-//!
-//! The child itself reports on the status pipe: its PID as the workload sees it, then, only when
-//! it fails, a [`Step`] and an errno. End of file after the PID means that it became the command.
+//! | agent | [`START_RECRUIT`]; descriptors: cgroup, the recruit's socket |
+//! | workload | [`Answer`]: `pid` and pidfd |
+//! | agent | [`OPEN_TERMINAL`] |
+//! | workload | [`Answer`]: master and slave |
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CStr,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
     },
     path::Path,
 };
 
-use pyro_wire::{Message, StartExec};
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags},
     mount::{
@@ -45,7 +43,11 @@ use rustix::{
     pty::OpenptFlags,
 };
 
-use crate::{accounts, console, program, reaper, sys};
+use crate::{
+    console, reaper,
+    recruit::{self, read_text},
+    sys,
+};
 
 /// Where the agent mounts the workload's root, before it becomes `/` of the workload.
 pub const ROOT: &str = "/workload";
@@ -60,14 +62,14 @@ pub const AGENT_CGROUP: &str = "/sys/fs/cgroup/agent";
 /// Where the workload's PID 1 stands: outside what the workload can name.
 pub const INIT_CGROUP: &str = "/sys/fs/cgroup/pyro/init";
 
-/// The longest request: a `StartExec` of the wire's longest message.
-pub const MAX_REQUEST: usize = pyro_wire::MAX_MESSAGE;
+/// Asks for a process that will be told its command.
+pub const START_RECRUIT: u8 = 1;
+/// Asks for a terminal.
+pub const OPEN_TERMINAL: u8 = 2;
 /// The longest text of an error.
 const MAX_TEXT: usize = 4096;
 /// Bytes of an [`Answer`].
 pub const ANSWER_BYTES: usize = 12;
-/// `/etc/passwd` and `/etc/group` are read up to here.
-const MAX_ACCOUNTS: u64 = 1024 * 1024;
 
 /// What the workload's process answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,35 +103,6 @@ impl Answer {
     }
 }
 
-/// Where a command's start failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum Step {
-    /// Preparing the process itself.
-    Process = 1,
-    /// Looking up the user.
-    User = 2,
-    /// Entering the working directory.
-    Directory = 3,
-    /// No program of that name.
-    NotFound = 4,
-    /// The program cannot be executed.
-    Execute = 5,
-}
-
-impl Step {
-    /// From its number.
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            2 => Self::User,
-            3 => Self::Directory,
-            4 => Self::NotFound,
-            5 => Self::Execute,
-            _ => Self::Process,
-        }
-    }
-}
-
 /// A step of making the workload failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
@@ -155,7 +128,6 @@ struct Workload {
     processes: OwnedFd,
     /// The workload's devpts, whatever is mounted over it later.
     terminals: OwnedFd,
-    null: File,
     /// The name space each command enters; this process stands in the agent's, because it puts
     /// processes into groups that those inside may not leave.
     cgroups: OwnedFd,
@@ -179,7 +151,7 @@ pub fn main(hostname: &str) -> io::Result<()> {
         }
     };
     while let Some((request, descriptors)) = workload.receive()? {
-        workload.start(&request, descriptors)?;
+        workload.serve(request, descriptors)?;
     }
     Ok(())
 }
@@ -196,14 +168,13 @@ fn answer(control: &OwnedFd, answer: Answer, descriptors: &[BorrowedFd<'_>]) -> 
 }
 
 impl Workload {
-    fn receive(&self) -> io::Result<Option<(StartExec, Vec<OwnedFd>)>> {
-        let mut header = [0; 4];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+    fn receive(&self) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
+        let mut request = [0];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut header)];
-        let flags = RecvFlags::WAITALL | RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(&self.control, &mut parts, &mut ancillary, flags)?;
-        if received.bytes != 4 {
+        let mut parts = [IoSliceMut::new(&mut request)];
+        let received = recvmsg(&self.control, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        if received.bytes == 0 {
             return Ok(None);
         }
         let descriptors = ancillary
@@ -213,127 +184,59 @@ impl Workload {
                 _ => Vec::new(),
             })
             .collect();
-        let length = (u32::from_le_bytes(header) as usize).min(MAX_REQUEST);
-        let mut body = vec![0; length];
-        File::from(self.control.try_clone()?).read_exact(&mut body)?;
-        let request = StartExec::decode(&body[..]).map_err(io::Error::other)?;
-        Ok(Some((request, descriptors)))
+        Ok(Some((request[0], descriptors)))
     }
 
-    /// Starts one command and answers. Only a lost agent is an error here.
-    fn start(&self, request: &StartExec, descriptors: Vec<OwnedFd>) -> io::Result<()> {
-        let refused = |error: io::Error| {
-            let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-            answer(&self.control, Answer { pid: 0, errno, text: 0 }, &[])
+    /// Does one thing and answers. Only a lost agent is an error here.
+    fn serve(&self, request: u8, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let done = match request {
+            OPEN_TERMINAL => self.open_terminal().map(|ends| (0, ends.into())),
+            _ => self.start_recruit(descriptors),
         };
-        let mut descriptors = descriptors.into_iter();
-        let (Some(cgroup), Some(status)) = (descriptors.next(), descriptors.next()) else {
-            return refused(io::ErrorKind::InvalidInput.into());
-        };
-        let streams: Vec<OwnedFd> = descriptors.collect();
-        let terminal = match request.terminal.map(|size| self.open_terminal(size)).transpose() {
-            Ok(terminal) => terminal,
-            Err(error) => return refused(error),
-        };
-        match sys::fork_into(cgroup.as_fd()) {
-            Ok(sys::Forked::Parent { pid, pidfd }) => {
-                let answered = Answer { pid, errno: 0, text: 0 };
-                match &terminal {
-                    Some((master, _)) => {
-                        answer(&self.control, answered, &[pidfd.as_fd(), master.as_fd()])
-                    }
-                    None => answer(&self.control, answered, &[pidfd.as_fd()]),
-                }
+        match done {
+            Ok((pid, descriptors)) => {
+                let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                answer(&self.control, Answer { pid, errno: 0, text: 0 }, &descriptors)
             }
-            Ok(sys::Forked::Child) => {
-                let mut status = File::from(status);
-                let pid = rustix::process::getpid().as_raw_nonzero().get();
-                let _ = status.write_all(&pid.to_le_bytes());
-                let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
-                let (step, error) = self.become_command(request, &streams, slave);
+            Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-                let _ = status.write_all(&(step as u32).to_le_bytes());
-                let _ = status.write_all(&errno.to_le_bytes());
-                sys::end_process(127)
+                answer(&self.control, Answer { pid: 0, errno, text: 0 }, &[])
             }
-            Err(error) => refused(error),
         }
     }
 
-    fn open_terminal(&self, size: pyro_wire::Terminal) -> io::Result<(OwnedFd, OwnedFd)> {
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let master = rustix::fs::openat(&self.terminals, "ptmx", flags, Mode::empty())?;
-        rustix::pty::unlockpt(&master)?;
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
-        rustix::termios::tcsetwinsize(&master, window_size(size))?;
-        Ok((master, slave))
+    fn start_recruit(&self, descriptors: Vec<OwnedFd>) -> io::Result<(i32, Vec<OwnedFd>)> {
+        let [cgroup, socket]: [OwnedFd; 2] =
+            descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        match sys::fork_into(cgroup.as_fd())? {
+            sys::Forked::Parent { pid, pidfd } => Ok((pid, vec![pidfd])),
+            sys::Forked::Child => {
+                let step = recruit::serve(socket, || self.make_recruit());
+                sys::end_process(step as i32)
+            }
+        }
     }
 
-    /// In the child: becomes the command, or says where that failed.
-    fn become_command(
-        &self,
-        request: &StartExec,
-        streams: &[OwnedFd],
-        terminal: Option<BorrowedFd<'_>>,
-    ) -> (Step, io::Error) {
-        match self.prepare(streams, terminal) {
-            Ok(()) => {}
-            Err(error) => return (Step::Process, error),
-        }
-        let read = |path: &str| read_accounts(path).unwrap_or_default();
-        let passwd = read("/etc/passwd");
-        // Root needs no group to do anything.
-        let groups = if request.user.is_empty() { Vec::new() } else { read("/etc/group") };
-        let Some(account) = accounts::find(&request.user, &passwd, &groups) else {
-            return (Step::User, io::Error::from_raw_os_error(libc::ESRCH));
-        };
-        if let Some(terminal) = terminal {
-            // As login(1) does, so that the user can open its own terminal.
-            let _ = rustix::fs::fchown(
-                terminal,
-                Some(rustix::fs::Uid::from_raw(account.uid)),
-                Some(rustix::fs::Gid::from_raw(5)),
-            );
-        }
-        if (account.uid, account.gid, &account.groups[..]) != (0, 0, &[0])
-            && let Err(error) = sys::set_user(account.uid, account.gid, &account.groups)
-        {
-            return (Step::User, error);
-        }
-        let directory = match &request.working_directory[..] {
-            b"" => b"/",
-            directory => directory,
-        };
-        if let Err(error) = rustix::process::chdir(directory) {
-            return (Step::Directory, error.into());
-        }
-        let environment = program::environment(&account, &request.environment, terminal.is_some());
-        execute(request, &environment)
-    }
-
-    fn prepare(&self, streams: &[OwnedFd], terminal: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// In the child: what can be done before the command is known.
+    fn make_recruit(&self) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let score =
             rustix::fs::openat(&self.processes, "self/oom_score_adj", flags, Mode::empty())?;
         rustix::io::write(&score, b"0")?;
         enter_cgroups(&self.cgroups)?;
         rustix::process::setsid()?;
-        let null = self.null.as_fd();
-        let stream = |at: usize| streams.get(at).map_or(null, AsFd::as_fd);
-        let [stdin, stdout, stderr] = match terminal {
-            Some(terminal) => {
-                rustix::process::ioctl_tiocsctty(terminal)?;
-                [terminal; 3]
-            }
-            None => [stream(0), stream(1), stream(2)],
-        };
-        rustix::stdio::dup2_stdin(stdin)?;
-        rustix::stdio::dup2_stdout(stdout)?;
-        rustix::stdio::dup2_stderr(stderr)?;
         sys::clear_signals();
-        sys::close_from(3);
         Ok(())
+    }
+
+    /// Both sides of a new terminal: master, slave.
+    fn open_terminal(&self) -> io::Result<[OwnedFd; 2]> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::openat(&self.terminals, "ptmx", flags, Mode::empty())?;
+        rustix::pty::unlockpt(&master)?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+        Ok([master, slave])
     }
 }
 
@@ -346,52 +249,6 @@ pub fn window_size(size: pyro_wire::Terminal) -> rustix::termios::Winsize {
         ws_xpixel: 0,
         ws_ypixel: 0,
     }
-}
-
-/// Reads a regular file of the workload up to its bound; never waits for one that is not.
-fn read_accounts(path: &str) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut text = Vec::new();
-    file.take(MAX_ACCOUNTS).read_to_end(&mut text)?;
-    Ok(text)
-}
-
-fn execute(request: &StartExec, environment: &[(Vec<u8>, Vec<u8>)]) -> (Step, io::Error) {
-    let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
-    let arguments: Result<Vec<CString>, _> =
-        request.arguments.iter().map(|argument| CString::new(&argument[..])).collect();
-    let variables: Result<Vec<CString>, _> = environment
-        .iter()
-        .map(|(name, value)| CString::new([&name[..], b"=", &value[..]].concat()))
-        .collect();
-    let (Ok(arguments), Ok(variables)) = (arguments, variables) else {
-        return (Step::Execute, invalid());
-    };
-    let Some(first) = request.arguments.first() else {
-        return (Step::NotFound, invalid());
-    };
-    let path = environment.iter().find(|(name, _)| name == b"PATH");
-    let path = path.map_or(program::PATH, |(_, value)| value);
-    let mut failure = (Step::NotFound, io::Error::from_raw_os_error(libc::ENOENT));
-    for candidate in program::candidates(first, path) {
-        let error = sys::execute(&candidate, &arguments, &variables);
-        match error.raw_os_error() {
-            // There, but its interpreter is not.
-            Some(libc::ENOENT) if exists(&candidate) => return (Step::Execute, error),
-            Some(libc::ENOENT | libc::ENOTDIR) => {}
-            // Another directory of the PATH may have a better one.
-            Some(libc::EACCES) => failure = (Step::Execute, error),
-            _ => return (Step::Execute, error),
-        }
-    }
-    failure
-}
-
-fn exists(path: &CStr) -> bool {
-    rustix::fs::stat(path).is_ok()
 }
 
 /// Makes name spaces, root and PID 1. Gives what to keep, and PID 1's process id and pidfd.
@@ -425,7 +282,7 @@ fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), F
     rustix::stdio::dup2_stdin(&null).doing("letting go of stdin")?;
     sys::deny_vsock().doing("denying vsock")?;
     let control = control.try_clone().doing("keeping the control socket")?;
-    Ok((Workload { control, processes, terminals, null, cgroups }, pid, pidfd))
+    Ok((Workload { control, processes, terminals, cgroups }, pid, pidfd))
 }
 
 fn enter_cgroups(name_space: &OwnedFd) -> io::Result<()> {
@@ -590,7 +447,7 @@ fn name_machine(hostname: &str) {
             .map_or(true, |found| found.is_file() && !found.file_type().is_fifo())
     };
     let read =
-        |path: &str| String::from_utf8_lossy(&read_accounts(path).unwrap_or_default()).into_owned();
+        |path: &str| String::from_utf8_lossy(&read_text(path).unwrap_or_default()).into_owned();
     let hosts = read("/etc/hosts");
     let named =
         hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == hostname));

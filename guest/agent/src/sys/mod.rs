@@ -17,8 +17,8 @@ pub use device_rule::{Device, attach_device_rule};
 pub use entropy::{feed_entropy, reseed};
 pub use interface::bring_up_loopback;
 pub use process::{
-    adjust_clock, await_child, block_child_signal, clear_signals, close_all, close_from,
-    end_process, execute, peek_child, reap_any, set_user, unshare,
+    adjust_clock, await_child, block_child_signal, clear_signals, close_all, end_process, execute,
+    keep_only, peek_child, reap_any, set_user, unshare,
 };
 pub use seccomp::deny_vsock;
 pub use sockets::{kernel_events, vsock_accept, vsock_listen};

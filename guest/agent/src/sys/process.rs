@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString},
     io,
-    os::fd::RawFd,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
 /// Name spaces to leave for new ones, as in unshare(2).
@@ -25,12 +25,22 @@ pub fn clear_signals() {
     }
 }
 
-/// Marks every descriptor from this one on to be closed by the next exec.
-pub fn close_from(first: RawFd) {
-    // SAFETY: it changes a flag of descriptors; nothing is closed before exec.
+/// Closes every descriptor but the three streams and this one, which goes on under another number
+/// and is closed by the next exec. For a process in which no other object uses a descriptor later.
+pub fn keep_only(kept: OwnedFd) -> OwnedFd {
+    const FIRST: RawFd = 3;
+    // SAFETY: all four calls take numbers. The caller has no other object of a descriptor that is
+    // closed here; the new number belongs to the returned object alone.
     unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        if kept.as_raw_fd() != FIRST {
+            libc::dup3(kept.as_raw_fd(), FIRST, libc::O_CLOEXEC);
+            std::mem::forget(kept);
+            libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
+            return OwnedFd::from_raw_fd(FIRST);
+        }
+        libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
     }
+    kept
 }
 
 /// Becomes this user for good.
