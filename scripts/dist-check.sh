@@ -4,11 +4,17 @@
 #
 #   scripts/dist-check.sh              all of it, and the newcomer's way in a bare Debian root
 #   scripts/dist-check.sh --no-root    without the bare root
+#   scripts/dist-check.sh --wheel      the wheel alone: nothing is compiled twice
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bare_root=1
-[ "${1:-}" = --no-root ] && bare_root=
+case ${1:-} in
+    "") what="wheel sdist root" ;;
+    --no-root) what="wheel sdist" ;;
+    --wheel) what="wheel" ;;
+    *) echo "usage: scripts/dist-check.sh [--no-root|--wheel]" >&2; exit 2 ;;
+esac
+wants() { [[ " $what " = *" $1 "* ]]; }
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 export CARGO_TARGET_DIR=$target
@@ -31,19 +37,20 @@ if [ -z "$uv" ]; then
     "$work/uv/bin/pip" install --quiet uv
     uv=$work/uv/bin/uv
 fi
-python() { "$uv" run --quiet --frozen --group dist python "$@"; }
+export UV_PROJECT_ENVIRONMENT=$target/python
+tool() { "$uv" run --quiet --frozen --group dist "$@"; }
 
-say "build the source distribution, and the wheel from this tree"
+say "build the wheel and the source distribution"
 rm -rf "$dist"
-python -m build --quiet --installer uv --sdist --outdir "$dist" .
-python -m build --quiet --installer uv --wheel --outdir "$dist" .
+tool maturin build --quiet --release --locked --out "$dist"
+tool maturin sdist --quiet --out "$dist"
 ls -l "$dist"
 wheel=$(echo "$dist"/pyro_mcp-*.whl)
 sdist=$(echo "$dist"/pyro_mcp-*.tar.gz)
 
 say "metadata, contents, platform tag"
-"$uv" run --quiet --frozen --group dist twine check --strict "$dist"/*
-python python/tools/check_dist.py "$wheel" "$sdist"
+tool twine check --strict "$wheel" "$sdist"
+tool python python/tools/check_dist.py "$wheel" "$sdist"
 
 # $1: what to install; $2: a word for it
 try() {
@@ -80,9 +87,10 @@ PYTHON
     )
 }
 try "$wheel" wheel
-try "$sdist" sdist
-
-if [ -n "$bare_root" ]; then
+if wants sdist; then
+    try "$sdist" sdist
+fi
+if wants root; then
     say "the newcomer's way: a bare Debian root, an ordinary user, pip only"
     scripts/newcomer.sh "$wheel"
 fi
