@@ -15,8 +15,11 @@ use axum::{
 };
 use pyro_core::Problem;
 use pyro_directory::Directory;
-use rmcp::transport::streamable_http_server::{
-    StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
+use rmcp::{
+    ServerHandler,
+    transport::streamable_http_server::{
+        StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +59,18 @@ pub fn serve_http(
             .hint("for example: --http 127.0.0.1:8765; an SSH tunnel carries it further"));
     }
     let state = settings.location.clone()?.state;
-    let token = token(&state)?;
+    let server = Server::new(settings);
+    serve(move || server.clone(), &state, address, listening)
+}
+
+/// Serves whatever `handler` makes, behind the three walls.
+pub(crate) fn serve<H: ServerHandler>(
+    handler: impl Fn() -> H + Send + Sync + 'static,
+    state: &Path,
+    address: SocketAddr,
+    listening: impl FnOnce(&Listening) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let token = token(state)?;
     runtime()?.block_on(async {
         let failed = |error: io::Error| {
             Problem::failed("mcp_failed", format!("cannot listen on {address}")).cause(error)
@@ -69,7 +83,7 @@ pub fn serve_http(
             token_file: state.join(TOKEN_FILE),
         })?;
         let ended = CancellationToken::new();
-        let routes = routes(settings, token, ended.clone());
+        let routes = routes(handler, token, ended.clone());
         let served = axum::serve(listener, routes)
             .with_graceful_shutdown(async move {
                 asked_to_end().await;
@@ -80,15 +94,18 @@ pub fn serve_http(
     })
 }
 
-fn routes(settings: Settings, token: String, ended: CancellationToken) -> Router {
+fn routes<H: ServerHandler>(
+    handler: impl Fn() -> H + Send + Sync + 'static,
+    token: String,
+    ended: CancellationToken,
+) -> Router {
     // A `Host` other than these, or any `Origin`, is a web page that tries its luck.
     let config = StreamableHttpServerConfig::default()
         .with_allowed_hosts(["localhost", "127.0.0.1", "::1"])
         .with_allowed_origins(["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"])
         .with_cancellation_token(ended);
-    let server = Server::new(settings);
     let service = StreamableHttpService::new(
-        move || Ok(server.clone()),
+        move || Ok(handler()),
         Arc::new(LocalSessionManager::default()),
         config,
     );

@@ -10,6 +10,8 @@ mod arguments;
 mod call;
 mod catalogue;
 mod client_config;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod exec;
 mod http;
 mod output;
@@ -24,6 +26,8 @@ mod vm;
 mod workspace;
 
 pub use client_config::{Client, Snippet};
+#[cfg(feature = "conformance")]
+pub use conformance::serve_fixtures;
 pub use http::{Listening, serve_http};
 pub use profile::Profile;
 pub use settings::Settings;
