@@ -70,7 +70,7 @@ try() {
         python3 - <<'PYTHON'
 import json
 report = json.load(open("doctor.json"))
-assert report["ok"], report
+assert report["healthy"] and report["runtime_ok"], report
 print("doctor: ok")
 PYTHON
         "$work/$2/bin/python" - <<'PYTHON'

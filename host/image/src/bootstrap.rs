@@ -13,7 +13,11 @@ use crate::{
     squashfs::EPOCH,
 };
 
-const MMDEBSTRAP: Program = Program { name: "mmdebstrap", packages: "mmdebstrap squashfs-tools" };
+/// All that a build needs is named at once, so that nobody installs it one by one.
+const PACKAGES: &str = "mmdebstrap squashfs-tools e2fsprogs uidmap xz-utils";
+const MMDEBSTRAP: Program = Program { name: "mmdebstrap", packages: PACKAGES };
+/// What mmdebstrap makes user namespaces with where it does not run as root.
+const NEWUIDMAP: Program = Program { name: "newuidmap", packages: PACKAGES };
 
 /// Starts a bootstrap whose tar comes from stdout. `scratch` is removed by the caller.
 pub(crate) fn start(
@@ -23,6 +27,9 @@ pub(crate) fn start(
     on_line: impl FnMut(&str) + Send + 'static,
 ) -> Result<Running> {
     let unprivileged = !geteuid().is_root();
+    if unprivileged {
+        NEWUIDMAP.find()?;
+    }
     let running = MMDEBSTRAP.start(
         job,
         |command| {

@@ -37,6 +37,23 @@ pub(crate) struct Running {
 }
 
 impl Program {
+    /// Fails where the program is not there: for those that other programs run.
+    pub(crate) fn find(self) -> Result<()> {
+        // Called without arguments it says how it is used, and does nothing.
+        let called = Command::new(self.name)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        match called {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::MissingProgram { program: self.name, packages: self.packages })
+            }
+            Err(source) => Err(Error::Run { program: self.name, source }),
+        }
+    }
+
     /// Starts the program in its own process group; each line it says on stderr is passed on.
     ///
     /// Administrators' directories are searched too: they are in nobody else's PATH on Debian.
