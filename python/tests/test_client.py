@@ -771,3 +771,19 @@ def test_a_workspace_that_is_gone_already_is_left_without_complaint(
     node.handler = handle
     with Workspace.create(pyro=pyro):
         pass
+
+
+def test_a_workspace_that_goes_while_all_are_listed_is_left_out(node: FakeNode, pyro: Pyro) -> None:
+    def handle(request: Request, conversation: Conversation) -> None:
+        if request.target == "/v1/workspaces":
+            listed = [a_workspace(workspace_id=id_ * 12) for id_ in "12"]
+            conversation.answer({"count": 2, "workspaces": listed})
+        elif "1" in request.target.rsplit("/", 1)[1]:
+            conversation.problem("not_found", "workspace_not_found", "gone")
+        else:
+            conversation.answer(a_workspace(workspace_id="2" * 12))
+
+    node.handler = handle
+    assert [one.id for one in Workspace.list(pyro=pyro)] == ["2" * 12]
+    listed = asyncio.run(AsyncWorkspace.list(pyro=of_async(pyro)))
+    assert [one.id for one in listed] == ["2" * 12]

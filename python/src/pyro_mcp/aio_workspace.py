@@ -108,7 +108,11 @@ class AsyncWorkspace:
         client = pyro if pyro is not None else AsyncPyro()
         found = []
         for one in (await client.list_workspaces())["workspaces"]:
-            found.append(await cls.get(one["workspace_id"], pyro=client))
+            try:
+                found.append(await cls.get(one["workspace_id"], pyro=client))
+            except NotFoundError:
+                # Deleted meanwhile.
+                pass
         return tuple(found)
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _calls as calls
 from .client import Pyro
+from .errors import NotFoundError
 from .results import CommandResult, ExecInfo, ExecOutput, WorkspaceInfo
 
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ class Workspace:
         client = pyro if pyro is not None else Pyro()
         found = []
         for one in client.list_workspaces()["workspaces"]:
-            found.append(cls.get(one["workspace_id"], pyro=client))
+            try:
+                found.append(cls.get(one["workspace_id"], pyro=client))
+            except NotFoundError:
+                # Deleted meanwhile.
+                pass
         return tuple(found)
 
     def __repr__(self) -> str:
@@ -253,8 +258,6 @@ class Workspace:
         trace: TracebackType | None,
     ) -> None:
         if self._delete_on_exit:
-            from .errors import NotFoundError
-
             try:
                 self.delete()
             except NotFoundError:
