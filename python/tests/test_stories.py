@@ -82,7 +82,7 @@ def test_the_life_of_a_workspace(real: Pyro) -> None:
     # It starts again when it is used, and says so.
     again = real.exec_workspace("life", command=["cat", "note"])
     assert again["stdout"] == "kept\n"
-    assert again["notices"]  # type: ignore[typeddict-item]
+    assert again["notices"]
     updated = real.update_workspace("life", clear_name=True, clear_labels=["team"])
     assert (updated["name"], updated["labels"]) == (None, {})
     workspace = made["workspace_id"]

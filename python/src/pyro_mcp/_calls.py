@@ -18,8 +18,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .payloads import ExecResult, RunResult, VmCleanup, Workspace, WorkspaceList
-    from .vm import Vm, VmExecResult, VmNetworkInfo
+    from .outcomes import ExecOutcome, RunOutcome, Vm, VmExecResult, VmNetworkInfo
+    from .payloads import VmCleanup, Workspace, WorkspaceList
 
 Command = str | Sequence[str]
 
@@ -354,13 +354,13 @@ def vm_network_info(workspace: Workspace) -> VmNetworkInfo:
     }
 
 
-def vm_exec_payload(vm: str, record: ExecResult) -> VmExecResult:
+def vm_exec_payload(vm: str, record: ExecOutcome) -> VmExecResult:
     """The result of a VM's one command; the VM is gone."""
     cleanup: VmCleanup = {"vm_id": vm, "deleted": True, "reason": "post_exec_cleanup"}
     return {**record, "vm_id": vm, "cleanup": cleanup}
 
 
-def run_payload(record: ExecResult, cleanup: VmCleanup | None) -> RunResult:
+def run_payload(record: ExecOutcome, cleanup: VmCleanup | None) -> RunOutcome:
     """The result of a command in a fresh VM, which is gone."""
     if cleanup is None:
         raise NodeError("the node did not say what became of the VM", code="node_reply_invalid")

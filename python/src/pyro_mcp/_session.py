@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _wire as wire
 from .errors import PyroError, of_problem
-from .payloads import ExecResult, VmCleanup
+
+if TYPE_CHECKING:
+    from .outcomes import ExecOutcome
+    from .payloads import VmCleanup
 
 # The most unread output that is kept of each stream, bytes. Beyond that the oldest goes; the node
 # has it still (`Process.read_output`).
@@ -146,14 +149,14 @@ class Session:
         elif kind == "problem":
             self.failure = of_problem(said["problem"])
 
-    def result(self) -> tuple[ExecResult, bytes, bytes]:
+    def result(self) -> tuple[ExecOutcome, bytes, bytes]:
         """The record of a command that ended, with the output that was gathered, also as bytes."""
         out, err = self.pending[wire.STDOUT], self.pending[wire.STDERR]
         cut = bool(out.dropped or err.dropped)
         raw = (out.take(), err.take())
         texts = [one.decode("utf-8", "replace") for one in raw]
         record = cast(
-            "ExecResult",
+            "ExecOutcome",
             {
                 **self.exec,
                 "stdout": texts[0],

@@ -20,9 +20,17 @@ from .process import output_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .outcomes import (
+        DeletedVm,
+        ExecOutcome,
+        ReapedVms,
+        RunOutcome,
+        Vm,
+        VmExecResult,
+        VmNetworkInfo,
+    )
     from .results import ExecOutput
     from .server import Server
-    from .vm import DeletedVm, ReapedVms, Vm, VmExecResult, VmNetworkInfo
 
 __all__ = ["AsyncPyro"]
 
@@ -150,7 +158,7 @@ class AsyncPyro:
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-    ) -> payloads.RunResult:
+    ) -> RunOutcome:
         """Runs a command in a fresh VM that is deleted afterwards."""
         calls.ignore_host_compat(allow_host_compat)
         calls.refuse(network=network)
@@ -355,7 +363,7 @@ class AsyncPyro:
         user: str | None = None,
         input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
         no_start: bool = False,
-    ) -> payloads.ExecResult:
+    ) -> ExecOutcome:
         """Runs a command to its end and gathers its output, up to 64 MiB of each stream.
 
         `timeout_seconds` ends the command with all its processes; 0 or `None`: no timeout.

@@ -178,7 +178,9 @@ class AsyncWorkspace:
             data=input.encode() if isinstance(input, str) else input,
         )
         record, stdout, stderr = session.result()
-        result = CommandResult.of(record, raw_stdout=stdout, raw_stderr=stderr)
+        result = CommandResult.of(
+            record, raw_stdout=stdout, raw_stderr=stderr, notices=tuple(record["notices"])
+        )
         return result.check() if check else result
 
     async def exec(

@@ -14,10 +14,18 @@ from .errors import FailedError, PyroError, of_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from .outcomes import (
+        DeletedVm,
+        ExecOutcome,
+        ReapedVms,
+        RunOutcome,
+        Vm,
+        VmExecResult,
+        VmNetworkInfo,
+    )
     from .process import Process
     from .results import ExecOutput
     from .server import Server
-    from .vm import DeletedVm, ReapedVms, Vm, VmExecResult, VmNetworkInfo
 
 __all__ = ["Pyro"]
 
@@ -147,7 +155,7 @@ class Pyro:
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-    ) -> payloads.RunResult:
+    ) -> RunOutcome:
         """Runs a command in a fresh VM that is deleted afterwards."""
         calls.ignore_host_compat(allow_host_compat)
         calls.refuse(network=network)
@@ -352,7 +360,7 @@ class Pyro:
         user: str | None = None,
         input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
         no_start: bool = False,
-    ) -> payloads.ExecResult:
+    ) -> ExecOutcome:
         """Runs a command to its end and gathers its output, up to 64 MiB of each stream.
 
         `timeout_seconds` ends the command with all its processes; 0 or `None`: no timeout.

@@ -25,7 +25,7 @@ class _Payload:
     @classmethod
     def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
         names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: payload[name] for name in names if name in payload}, **more)
+        return cls(**{name: payload[name] for name in names if name in payload} | more)
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class CommandResult(ExecInfo):
     """Its standard output, byte for byte."""
     raw_stderr: bytes = dataclasses.field(repr=False)
     """Its standard error, byte for byte."""
+    notices: tuple[str, ...] = ()
+    """What the caller should know, for example that the workspace was started for it."""
 
     def check(self) -> Self:
         """Itself, where it ended with 0; otherwise raises `CommandFailedError`."""

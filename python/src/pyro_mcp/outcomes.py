@@ -1,12 +1,34 @@
-"""Payloads of one-shot VMs, which the SDK makes of workspaces."""
+"""Payloads that the SDK makes of the node's: outcomes of commands, and one-shot VMs."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
-from .payloads import ExecResult, VmCleanup
+from .payloads import ExecResult, RunResult, VmCleanup
 
-__all__ = ["DeletedVm", "ReapedVms", "Vm", "VmExecResult", "VmNetworkInfo"]
+__all__ = [
+    "DeletedVm",
+    "ExecOutcome",
+    "ReapedVms",
+    "RunOutcome",
+    "Vm",
+    "VmExecResult",
+    "VmNetworkInfo",
+]
+
+
+class ExecOutcome(ExecResult):
+    """A command that ended, with its output."""
+
+    notices: list[str]
+    """What the caller should know, for example that the workspace was started for it."""
+
+
+class RunOutcome(RunResult):
+    """The result of a command in a fresh VM, which is gone."""
+
+    notices: list[str]
+    """What the caller should know."""
 
 
 class Vm(TypedDict):
@@ -31,7 +53,7 @@ class Vm(TypedDict):
     accelerated: bool
 
 
-class VmExecResult(ExecResult):
+class VmExecResult(ExecOutcome):
     """The result of a VM's one command."""
 
     vm_id: str
