@@ -4,14 +4,14 @@
 //     node typescript.mjs      PYRO_E2E_PYRO names the binary
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as StdioV1 } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client';
 import { StdioClientTransport as StdioV2 } from '@modelcontextprotocol/client/stdio';
+
+import { serve } from './served.mjs';
 
 const PYRO = process.env.PYRO_E2E_PYRO;
 const identity = { name: 'pyro-tests', version: '1' };
@@ -21,17 +21,6 @@ const versions = {
   'sdk 1': (transport) => [new ClientV1(identity), transport],
   'client 2': (transport) => [new ClientV2(identity), transport],
 };
-
-// A server over HTTP: its address and its token.
-async function overHttp() {
-  const child = spawn(PYRO, ['mcp', 'serve', '--http', '127.0.0.1:0'], { stdio: ['ignore', 'ignore', 'pipe'] });
-  const lines = [];
-  for await (const line of createInterface({ input: child.stderr })) {
-    lines.push(line);
-    if (lines.length === 3) break;
-  }
-  return { child, url: new URL(lines[0].split(' ').at(-1)), token: lines[1].split(' ').at(-1) };
-}
 
 // The same story for every client and door.
 async function tell(name, [client, transport]) {
@@ -53,7 +42,7 @@ for (const [name, client] of Object.entries(versions)) {
   const Stdio = name === 'sdk 1' ? StdioV1 : StdioV2;
   await tell(`typescript ${name} over stdio`, client(new Stdio(stdio)));
 }
-const { child, url, token } = await overHttp();
+const { child, url, token } = await serve(PYRO, 'mcp', 'serve', '--http', '127.0.0.1:0');
 try {
   for (const [name, client] of Object.entries(versions)) {
     const Http = name === 'sdk 1' ? HttpV1 : HttpV2;

@@ -572,14 +572,11 @@ impl ServerHandler for Fixtures {
             "test_input_required_result_prompt" => {
                 let none = InputResponses::new();
                 let responses = request.input_responses.as_ref().unwrap_or(&none);
-                match field(responses, "user_context", "context") {
-                    Some(context) => vec![text(format!("In this context: {context}"))],
-                    None => {
-                        let asked =
-                            form("What context should the prompt use?", "context", "string");
-                        return Ok(required(&json!({"user_context": asked}), None)?.into());
-                    }
-                }
+                let Some(context) = field(responses, "user_context", "context") else {
+                    let asked = form("What context should the prompt use?", "context", "string");
+                    return Ok(required(&json!({"user_context": asked}), None)?.into());
+                };
+                vec![text(format!("In this context: {context}"))]
             }
             other => {
                 let message = format!("there is no prompt {other:?}");

@@ -18,6 +18,7 @@ mod output;
 mod parameter;
 mod profile;
 mod progress;
+mod prompts;
 mod resources;
 mod server;
 mod settings;

@@ -73,6 +73,35 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
     ]
 }
 
+/// The most that is proposed.
+const PROPOSALS: usize = 100;
+
+/// What may stand in a template for what was typed so far.
+pub(crate) async fn complete(
+    pyro: &Pyro,
+    argument: &str,
+    typed: &str,
+    workspace: Option<&str>,
+) -> Result<Vec<String>, Problem> {
+    let mut found = Vec::new();
+    match (argument, workspace) {
+        ("workspace_id", _) => {
+            for workspace in pyro.node().await?.workspaces().await?.workspaces {
+                found.push(workspace.workspace_id.to_string());
+                found.extend(workspace.name);
+            }
+        }
+        ("exec_id", Some(workspace)) => {
+            let execs = pyro.node().await?.execs(workspace).await?.execs;
+            found.extend(execs.into_iter().rev().map(|exec| exec.exec_id.to_string()));
+        }
+        _ => {}
+    }
+    found.retain(|value| value.starts_with(typed));
+    found.truncate(PROPOSALS);
+    Ok(found)
+}
+
 /// Reads one; `None` where the URI is none of ours.
 pub(crate) async fn read(pyro: &Arc<Pyro>, uri: &str) -> Result<Option<ResourceContents>, Problem> {
     let Some(named) = parse(uri) else { return Ok(None) };

@@ -8,10 +8,12 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-        CreateTaskResult, GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams,
-        InitializeResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-        PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-        ReadResourceResult, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
+        CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult,
+        GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult,
+        Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+        Reference, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
     },
     service::RequestContext,
     task_manager::{TaskExit, TaskManager, TaskOptions},
@@ -19,12 +21,13 @@ use rmcp::{
 
 use crate::{
     Profile, Settings,
-    answer::Answer,
+    answer::{Answer, object},
     call::{Call, Pyro},
     catalogue::{self, Definition},
     progress::Progress,
-    resources,
+    prompts, resources,
 };
+use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long a client may take its list of tools for the present one: as long as this version of
@@ -100,10 +103,13 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources();
-        let mut capabilities = capabilities.enable_tasks().build();
+        let capabilities =
+            ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts();
+        let mut capabilities = capabilities.enable_completions().enable_tasks().build();
         if self.profile() == Profile::VmRun {
             capabilities.resources = None;
+            capabilities.prompts = None;
+            capabilities.completions = None;
         }
         let server = Implementation::new("pyro", env!("CARGO_PKG_VERSION"))
             .with_title("pyro: Linux VMs for agents")
@@ -208,6 +214,56 @@ impl ServerHandler for Server {
         self.tasks.cancel_task(&request.task_id)
     }
 
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult::with_all_items(vec![prompts::describe()])
+            .with_ttl_ms(TOOLS_FRESH_MS)
+            .with_cache_scope(CacheScope::Public))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        if request.name != prompts::NAME {
+            let message = format!("there is no prompt {:?}", request.name);
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        let arguments = request.arguments.unwrap_or_default();
+        let Some(task) = arguments.get(prompts::ARGUMENT).and_then(Value::as_str) else {
+            let message = format!("{} is missing", prompts::ARGUMENT);
+            return Err(ErrorData::invalid_params(message, None));
+        };
+        Ok(GetPromptResult::new(vec![prompts::message(task)]).into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let proposed = match request.r#ref {
+            Reference::Resource(_) => {
+                let known = request.context.and_then(|context| context.arguments);
+                let workspace = known.as_ref().and_then(|known| known.get("workspace_id"));
+                let argument = &request.argument;
+                let workspace = workspace.map(String::as_str);
+                // Who types is not to be bothered with what is wrong elsewhere.
+                resources::complete(&self.pyro, &argument.name, &argument.value, workspace)
+                    .await
+                    .unwrap_or_default()
+            }
+            // A prompt's task is free text.
+            _ => Vec::new(),
+        };
+        let proposed = CompletionInfo::with_all_values(proposed);
+        Ok(CompleteResult::new(proposed.map_err(|error| ErrorData::internal_error(error, None))?))
+    }
+
     async fn list_resources(
         &self,
         _: Option<PaginatedRequestParams>,
@@ -242,9 +298,10 @@ impl ServerHandler for Server {
                 .into()),
             Ok(None) => {
                 let message = format!("there is no resource {:?}", request.uri);
-                Err(ErrorData::resource_not_found(message, None))
+                let data = serde_json::json!({"uri": request.uri});
+                Err(ErrorData::resource_not_found(message, Some(data)))
             }
-            Err(problem) => Err(protocol_error(problem)),
+            Err(problem) => Err(protocol_error(problem, &request.uri)),
         }
     }
 }
@@ -256,10 +313,12 @@ fn finished(done: Result<CallToolResult, tokio::task::JoinError>) -> CallToolRes
 }
 
 /// A problem where the protocol has no room for a tool's answer.
-fn protocol_error(problem: Problem) -> ErrorData {
+fn protocol_error(problem: Problem, uri: &str) -> ErrorData {
     let kind = problem.kind;
     let message = problem.to_string();
-    let data = serde_json::to_value(ErrorBody::from(problem)).ok();
+    let mut data = object(&ErrorBody::from(problem));
+    data.insert("uri".to_owned(), uri.into());
+    let data = Some(data.into());
     match kind {
         Kind::NotFound => ErrorData::resource_not_found(message, data),
         Kind::Invalid => ErrorData::invalid_params(message, data),

