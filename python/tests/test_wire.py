@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import struct
 
 import pytest
 
-from pyro_mcp import NodeError
+from pyro_mcp import NodeError, PyroError
 from pyro_mcp import _wire as wire
 from pyro_mcp._session import Pending, Session
 
@@ -111,3 +113,25 @@ def test_nonsense_on_a_stream_is_an_error_and_not_a_crash() -> None:
         session.feed(wire.frame(wire.CONTROL, payload))
         assert session.failure is not None
         assert session.failure.code == "node_reply_invalid"
+
+
+def test_whatever_comes_is_an_answer_or_an_error() -> None:
+    chance = random.Random(1)
+    words = [b"HTTP/1.1 ", b"200", b"\r\n", b"\r\n\r\n", b"content-length: ", b"5", b"{", b"ffff"]
+    words += [wire.frame(kind, b'{"type":"ended"}'[: 20 * (kind == 1)]) for kind in (1, 3, 4, 15)]
+    for _ in range(3000):
+        raw = b"".join(
+            chance.choice(words) if chance.random() < 0.8 else chance.randbytes(3)
+            for _ in range(chance.randrange(12))
+        )
+        session = Session()
+        session.feed(raw)
+        session.feed(b"")
+        assert session.ended or session.failure is not None
+        buffer = bytearray(raw)
+        with contextlib.suppress(PyroError):
+            head = wire.cut_head(CALL, buffer)
+            if head is not None:
+                body = wire.Body(CALL, head)
+                body.feed(buffer)
+                body.end()
