@@ -269,6 +269,27 @@ async def a_workspace_remembers() -> str:
 
 
 @story
+async def a_vm_made_by_hand_is_gone_after_its_one_command() -> str:
+    async with Client(server("--profile", "workspace-full")) as client:
+        made = (await client.call_tool("vm_create", {})).structured_content
+        assert made["state"] == "started" and made["ttl_seconds"] == 600, made
+        where = {"vm_id": made["vm_id"]}
+        seen = (await client.call_tool("vm_status", where)).structured_content
+        assert seen["vm_id"] == made["vm_id"] and seen["network_enabled"] is False
+        network = (await client.call_tool("vm_network_info", where)).structured_content
+        assert network["network_enabled"] is False and network["reason"]
+        ran = await client.call_tool("vm_exec", {**where, "command": "echo once"})
+        assert ran.structured_content["stdout"] == "once\n"
+        assert ran.structured_content["cleanup"]["deleted"]
+        gone = await client.call_tool("vm_status", where)
+        assert gone.structured_content["code"] == "workspace_not_found"
+        async with workspace(client, "mcp-no-vm") as identity:
+            refused = await client.call_tool("vm_delete", {"vm_id": identity})
+            assert refused.structured_content["code"] == "vm_not_found"
+    return ""
+
+
+@story
 async def a_long_command_comes_out_whole() -> str:
     """A build of minutes, in the time slices that clients allow."""
     async with Client(server()) as client, workspace(client, "mcp-long") as identity:

@@ -88,6 +88,12 @@ impl Followed {
         self.stage.borrow().clone()
     }
 
+    /// Waits until nothing more is to be known of it.
+    pub(crate) async fn ended(&self) {
+        let settled = |stage: &Stage| matches!(stage, Stage::Ended(..) | Stage::Failed(_));
+        let _ = self.stage.clone().wait_for(settled).await;
+    }
+
     fn transcript(&self) -> MutexGuard<'_, Transcript> {
         lock(&self.transcript)
     }

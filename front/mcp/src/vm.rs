@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use pyro_api::{CreateWorkspace, RunRequest, VmCleanup, Workspace};
+use pyro_client::Node;
 use pyro_core::Problem;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,20 @@ use crate::{
     call::Call,
     exec::{self, Followed, Report, Stage},
 };
+
+/// The label by which a workspace is known to be such a VM; the Python package has the same.
+const LABEL: (&str, &str) = ("pyro.kind", "vm");
+
+/// The VM that the call names. A workspace is none: the verbs here would delete it.
+async fn find(call: &Call, node: &Node) -> Result<Workspace, Problem> {
+    let found = node.workspace(&call.workspace("vm_id")?).await?;
+    if found.labels.get(LABEL.0).is_some_and(|kind| kind == LABEL.1) {
+        return Ok(found);
+    }
+    let message = format!("{} is a workspace, and not a VM", found.workspace_id);
+    Err(Problem::not_found("vm_not_found", message)
+        .hint("use the tools for workspaces: workspace_exec, workspace_delete, ..."))
+}
 
 /// The machine that a call asks for.
 pub(crate) fn machine(call: &Call) -> CreateWorkspace {
@@ -105,7 +120,8 @@ fn shown(workspace: &Workspace) -> Answer {
 
 /// `vm_create`.
 pub(crate) async fn create(call: &Call) -> Result<Answer, Problem> {
-    let request = CreateWorkspace { on_expiry: Some("delete".to_owned()), ..machine(call) };
+    let labels = [(LABEL.0.to_owned(), LABEL.1.to_owned())].into();
+    let request = CreateWorkspace { on_expiry: Some("delete".to_owned()), labels, ..machine(call) };
     call.progress.tell("starting a VM").await;
     let node = call.node().await?;
     let made =
@@ -115,14 +131,16 @@ pub(crate) async fn create(call: &Call) -> Result<Answer, Problem> {
 
 /// `vm_start`.
 pub(crate) async fn start(call: &Call) -> Result<Answer, Problem> {
-    let (node, vm) = (call.node().await?, call.workspace("vm_id")?);
+    let node = call.node().await?;
+    let vm = find(call, &node).await?.workspace_id.to_string();
     let vm = call.within("starting the VM", async move { node.start_workspace(&vm).await }).await?;
     Ok(shown(&vm))
 }
 
 /// `vm_stop`.
 pub(crate) async fn stop(call: &Call) -> Result<Answer, Problem> {
-    let (node, vm) = (call.node().await?, call.workspace("vm_id")?);
+    let node = call.node().await?;
+    let vm = find(call, &node).await?.workspace_id.to_string();
     let vm =
         call.within("stopping the VM", async move { node.stop_workspace(&vm, None).await }).await?;
     Ok(shown(&vm))
@@ -130,45 +148,51 @@ pub(crate) async fn stop(call: &Call) -> Result<Answer, Problem> {
 
 /// `vm_status`.
 pub(crate) async fn status(call: &Call) -> Result<Answer, Problem> {
-    let vm = call.workspace("vm_id")?;
-    Ok(shown(&call.node().await?.workspace(&vm).await?))
+    Ok(shown(&find(call, &*call.node().await?).await?))
 }
 
 /// `vm_exec`: the VM goes with its one command, whatever becomes of it.
 pub(crate) async fn exec(call: &Call) -> Result<Answer, Problem> {
-    let vm = call.workspace("vm_id")?;
     let node = call.node().await?;
     let request = exec::request(call);
-    // Looked up first: a mistyped id must not delete anything later.
-    let vm = node.workspace(&vm).await?.workspace_id;
+    let vm = find(call, &node).await?.workspace_id;
     let open = {
         let node = Arc::clone(&node);
         async move { node.exec(&vm.to_string(), &request).await }
     };
     let followed = Followed::new(exec::transcript(call, 0), open);
     let stage = followed.wait(call, call.deadline).await;
-    let (result, ended) = match stage {
-        Stage::Failed(problem) => return Err(problem),
-        Stage::Opening => return Err(exec::not_started()),
-        Stage::Ended(result, _) => (result, true),
-        Stage::Started(result) => (result, false),
-    };
-    let report = Report::of(*result, &followed, call);
-    if !ended {
-        followed.leave().await;
-        let answer = report.answer(call);
-        let notice = format!("the VM stays until it expires; vm_delete(vm_id=\"{vm}\") ends it");
-        return Ok(answer.with_notices(vec![notice]));
-    }
     let id = vm.to_string();
-    call.within("deleting the VM", async move { node.delete_workspace(&id).await }).await?;
-    let cleanup = VmCleanup { vm_id: vm, deleted: true, reason: "post_exec_cleanup".to_owned() };
-    Ok(report.cleaned(Some(cleanup)).one_shot().answer(call))
+    match stage {
+        Stage::Failed(problem) => Err(problem),
+        Stage::Opening => Err(exec::not_started()),
+        Stage::Ended(result, _) => {
+            let report = Report::of(*result, &followed, call);
+            call.within("deleting the VM", async move { node.delete_workspace(&id).await }).await?;
+            let reason = "post_exec_cleanup".to_owned();
+            let cleanup = VmCleanup { vm_id: vm, deleted: true, reason };
+            Ok(report.cleaned(Some(cleanup)).one_shot().answer(call))
+        }
+        Stage::Started(result) => {
+            let exec = result.exec.exec_id.to_string();
+            let answer = Report::of(*result, &followed, call).one_shot().answer(call);
+            let followed = Arc::new(followed);
+            call.pyro.runs.keep(exec, Arc::clone(&followed));
+            tokio::spawn(async move {
+                followed.ended().await;
+                if let Err(error) = node.delete_workspace(&id).await {
+                    tracing::warn!(%error, "a VM stays until it expires");
+                }
+            });
+            Ok(answer)
+        }
+    }
 }
 
 /// `vm_delete`.
 pub(crate) async fn delete(call: &Call) -> Result<Answer, Problem> {
-    let (node, vm) = (call.node().await?, call.workspace("vm_id")?);
+    let node = call.node().await?;
+    let vm = find(call, &node).await?.workspace_id.to_string();
     let deleted =
         call.within("deleting the VM", async move { node.delete_workspace(&vm).await }).await?;
     let document =
@@ -178,8 +202,7 @@ pub(crate) async fn delete(call: &Call) -> Result<Answer, Problem> {
 
 /// `vm_network_info`.
 pub(crate) async fn network_info(call: &Call) -> Result<Answer, Problem> {
-    let vm = call.workspace("vm_id")?;
-    let vm = call.node().await?.workspace(&vm).await?.workspace_id;
+    let vm = find(call, &*call.node().await?).await?.workspace_id;
     let reason = "networks are not available yet";
     let document = json!({"vm_id": vm, "network_enabled": false,
         "outbound_connectivity_expected": false, "reason": reason});

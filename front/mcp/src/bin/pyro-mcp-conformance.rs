@@ -2,6 +2,8 @@
 //!
 //!     pyro-mcp-conformance STATE-DIRECTORY      listens on a free port and says where, as pyro does
 
+#![allow(clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
