@@ -31,5 +31,6 @@ fn main() {
     assert!(status.success(), "the guest agent does not build");
     let agent = directory.join(TARGET).join("agent").join("pyro-agent");
     println!("cargo::rustc-env=PYRO_AGENT={}", agent.display());
-    println!("cargo::rerun-if-changed={}", agent.display());
+    // Not rerun for the agent itself: it is newer than this run, and every first build would be
+    // followed by a second one. Whoever includes it is rebuilt when it changes.
 }
