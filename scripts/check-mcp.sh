@@ -7,14 +7,15 @@
 #   PYRO_E2E_MCP_CONFORMANCE     pyro-mcp-conformance (default: built here)
 #   PYRO_CACHE_DIR               images (default: the user's)
 #
-#   scripts/check-mcp.sh [PART...]     stories, typescript, inspector, conformance; all if none is named
+#   scripts/check-mcp.sh [PART...]     stories, examples, typescript, inspector, conformance; all if none
+#                                      is named
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 PYRO_E2E_PYRO=${PYRO_E2E_PYRO:-$target/debug/pyro}
 export PYRO_E2E_PYRO
-parts=${*:-stories typescript inspector conformance}
+parts=${*:-stories examples typescript inspector conformance}
 
 # The clients, installed anew where what they should be has changed.
 tools=$target/mcp-clients
@@ -48,6 +49,20 @@ for part in $parts; do
     case $part in
     stories)
         "$tools/python/bin/python" "$root/tests/mcp/stories.py" || failed=1
+        ;;
+    examples)
+        said=$("$tools/python/bin/python" "$root/examples/mcp/client.py" "$PYRO_E2E_PYRO") || failed=1
+        case $said in
+        *"stdout: 42"*) echo "ok   examples/mcp/client.py" ;;
+        *) failed=1 && echo "FAIL examples/mcp/client.py: $said" ;;
+        esac
+        # Beside the packages that it names.
+        cp "$root/examples/mcp/client.mjs" "$tools/example.mjs"
+        said=$("$node" "$tools/example.mjs" "$PYRO_E2E_PYRO") || failed=1
+        case $said in
+        *"running: 1"*"exit code: 0"*"step 3"*) echo "ok   examples/mcp/client.mjs" ;;
+        *) failed=1 && echo "FAIL examples/mcp/client.mjs: $said" ;;
+        esac
         ;;
     typescript | inspector)
         "$node" "$tools/$part.mjs" || failed=1
