@@ -23,8 +23,8 @@ pub(crate) fn measure(scene: &Scene, report: &mut Report) -> Result<()> {
         cache.environment(&scene.environment.parse()?)?.ok_or("the environment is not built")?;
     let place = Directory::create(scene.state().join("floor"))?;
     let disk = |name: &str| place.path().join(name);
-    pyro_image::disk::create_workspace(&disk("disk.ext4"), Mebibytes::new(20_480))?;
-    pyro_image::disk::create_agent(&disk("agent.ext4"))?;
+    pyro_image::disk::create_workspace(&cache, &disk("disk.ext4"), Mebibytes::new(20_480))?;
+    pyro_image::disk::create_agent(&cache, &disk("agent.ext4"))?;
     let machine = Machine {
         vcpus: VcpuCount::ONE,
         memory: Mebibytes::new(512),

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    boot,
     cgroup::{Cgroup, ExecCgroups},
     clerk::Clerk,
     console,
@@ -151,7 +152,10 @@ impl Agent {
             }
         });
         let agent = self.clone();
-        self.clerk.put_off(move || agent.restock());
+        self.clerk.put_off(move || {
+            agent.restock();
+            boot::load_later();
+        });
         let (agent, hostname) = (self.clone(), hostname.to_owned());
         tokio::spawn(async move {
             let mut current = first;

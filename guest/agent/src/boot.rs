@@ -1,6 +1,9 @@
 //! The first phase of the boot: the same for every workspace. Nothing of a disk, no identity.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rustix::mount::{MountFlags, mount};
 
@@ -47,23 +50,70 @@ fn available_bytes(text: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Loads `NN-name.ko` in the order of their names. One that is there already is fine.
+/// Which devices a module is for, by the number of virtio (OASIS virtio 1.2, section 5). A machine
+/// has one of the two channels, and each module takes as long as a command.
+const FOR_DEVICE: [(&str, u32); 4] =
+    [("virtio_console", 3), ("vsock", 19), ("vmw_vsock_virtio_transport", 19), ("virtio_rng", 4)];
+
+/// Loaded once nobody waits: random bytes come with the second phase.
+const LATER: &str = "virtio_rng";
+
+/// Loads `NN-name.ko` in the order of their names, but for those that this machine has no device
+/// for. One that is there already is fine.
 fn load_modules(directory: &Path) {
+    let mut devices = None;
+    for (path, name) in modules(directory) {
+        if let Some((_, number)) = FOR_DEVICE.iter().find(|(module, _)| name.starts_with(module)) {
+            let devices = devices.get_or_insert_with(virtio_devices);
+            let is_there = devices.is_empty() || devices.contains(number);
+            if !is_there || name == LATER {
+                continue;
+            }
+        }
+        load(&path);
+    }
+}
+
+/// Loads what can wait.
+pub fn load_later() {
+    let later = modules(Path::new("/modules")).into_iter().find(|(_, name)| name == LATER);
+    if let (Some((path, _)), true) = (later, virtio_devices().contains(&4)) {
+        load(&path);
+    }
+}
+
+fn modules(directory: &Path) -> Vec<(PathBuf, String)> {
     let Ok(entries) = fs::read_dir(directory) else {
-        return console::note("no modules to load");
+        console::note("no modules to load");
+        return Vec::new();
     };
     let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     paths.sort();
-    for path in paths {
-        let loaded =
-            fs::File::open(&path).and_then(|file| Ok(rustix::system::finit_module(&file, c"", 0)?));
-        match loaded {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                console::note(&format!("{}: {error}", path.display()));
-            }
-            _ => {}
+    let name = |path: &Path| {
+        let stem = path.file_stem()?.to_str()?;
+        Some(stem.split_once('-')?.1.to_owned())
+    };
+    paths.into_iter().filter_map(|path| Some((path.clone(), name(&path)?))).collect()
+}
+
+fn load(path: &Path) {
+    let loaded =
+        fs::File::open(path).and_then(|file| Ok(rustix::system::finit_module(&file, c"", 0)?));
+    match loaded {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            console::note(&format!("{}: {error}", path.display()));
         }
+        _ => {}
     }
+}
+
+/// The kinds of this machine's virtio devices, in hexadecimal in sysfs.
+fn virtio_devices() -> Vec<u32> {
+    let entries = fs::read_dir("/sys/bus/virtio/devices").into_iter().flatten();
+    entries
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("device")).ok())
+        .filter_map(|kind| u32::from_str_radix(kind.trim().trim_start_matches("0x"), 16).ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use crate::{agent::Agent, call, console, descriptor::Descriptor, sys};
 
 /// The virtio-serial port's name, as the host gives it.
 const PORT_NAME: &str = "pyro.agent";
+/// There where the machine has such a device.
+const VSOCK: &str = "/dev/vsock";
 const MAX_STREAMS: usize = 128;
 const RECEIVE_WINDOW: usize = 32 << 20;
 /// Between two wake-ups of the host until it has sent its first bytes.
@@ -31,11 +33,13 @@ const PORT_WORD: Duration = Duration::from_secs(10);
 
 /// Serves whatever channel this machine has, for ever.
 pub async fn serve(agent: Arc<Agent>) {
-    match sys::vsock_listen(AGENT_PORT).and_then(Descriptor::new) {
-        Ok(listener) => {
-            tokio::spawn(serve_vsock(listener, agent.clone()));
+    if Path::new(VSOCK).exists() {
+        match sys::vsock_listen(AGENT_PORT).and_then(Descriptor::new) {
+            Ok(listener) => {
+                tokio::spawn(serve_vsock(listener, agent.clone()));
+            }
+            Err(error) => console::note(&format!("no vsock: {error}")),
         }
-        Err(error) => console::note(&format!("no vsock: {error}")),
     }
     loop {
         if let Err(error) = serve_port(&agent).await {

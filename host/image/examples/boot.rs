@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(directory)?;
     let workspace = directory.join("workspace.ext4");
     let agent_disk = directory.join("agent.ext4");
-    disk::create_workspace(&workspace, Mebibytes::new(20_480))?;
-    disk::create_agent(&agent_disk)?;
+    disk::create_workspace(&cache, &workspace, Mebibytes::new(20_480))?;
+    disk::create_agent(&cache, &agent_disk)?;
     let initramfs = initramfs::build(&cache, &kernel, &fs::read(agent)?)?;
     for path in [
         &kernel.vmlinux,

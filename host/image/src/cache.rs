@@ -38,7 +38,7 @@ impl Cache {
             locks: open(path.join("locks"))?,
             names: open(path.join("names"))?,
         };
-        for kind in ["environments", "kernels", "boot", "seeds"] {
+        for kind in ["environments", "kernels", "boot", "disks", "seeds"] {
             open(path.join(kind))?;
         }
         cache.remove_leftovers()?;

@@ -1,5 +1,5 @@
-//! The writable disks of a workspace: sparse files with an empty ext4, made by `mke2fs` in a few
-//! milliseconds.
+//! The writable disks of a workspace: sparse files with an empty ext4. `mke2fs` makes one of each
+//! size, and the few hundred KiB that it wrote are copied from then on.
 //!
 //! A fresh file is all zeros, and mke2fs is told so: inode tables and journal are marked as zeroed
 //! without being written, so that neither formatting nor the guest's kernel ever writes them. A
@@ -7,13 +7,18 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
 };
 
 use pyro_core::Mebibytes;
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 
-use crate::{Error, Job, Result, program::Program};
+use crate::{Cache, Digest, Error, Job, Result, program::Program};
 
 /// The size of every agent disk.
 pub const AGENT_DISK: Mebibytes = Mebibytes::new(4096);
@@ -30,22 +35,57 @@ const MKE2FS: Program = Program { name: "mke2fs", packages: "e2fsprogs" };
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,\
     sparse_super,sparse_super2,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
+/// Changes whenever disks are made otherwise.
+const FORMAT: u32 = 1;
+
 /// Makes a workspace disk of this size; the file must not exist.
-pub fn create_workspace(path: &Path, size: Mebibytes) -> Result<()> {
-    create(path, size, WORKSPACE_LABEL, 64)
+pub fn create_workspace(cache: &Cache, path: &Path, size: Mebibytes) -> Result<()> {
+    create(cache, path, &Disk { size, label: WORKSPACE_LABEL, journal_mebibytes: 64 })
 }
 
 /// Makes an agent disk of [`AGENT_DISK`]; the file must not exist.
-pub fn create_agent(path: &Path) -> Result<()> {
-    create(path, AGENT_DISK, AGENT_LABEL, 32)
+pub fn create_agent(cache: &Cache, path: &Path) -> Result<()> {
+    create(cache, path, &Disk { size: AGENT_DISK, label: AGENT_LABEL, journal_mebibytes: 32 })
 }
 
-fn create(path: &Path, size: Mebibytes, label: &str, journal_mebibytes: u32) -> Result<()> {
-    let written = || {
-        let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_len(size.bytes())
-    };
-    written().map_err(|source| Error::Write { path: path.to_owned(), source })?;
+struct Disk {
+    size: Mebibytes,
+    label: &'static str,
+    journal_mebibytes: u32,
+}
+
+fn create(cache: &Cache, path: &Path, disk: &Disk) -> Result<()> {
+    let write = |source| Error::Write { path: path.to_owned(), source };
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let file = file.map_err(write)?;
+    let copy =
+        || copy_sparse(&File::open(template(cache, disk)?).map_err(write)?, &file).map_err(write);
+    // Somebody may have pruned the template between two steps.
+    let made = copy().or_else(|_| copy()).and_then(|()| file.sync_all().map_err(write));
+    if made.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+/// A formatted disk to copy from, made unless it is there.
+fn template(cache: &Cache, disk: &Disk) -> Result<PathBuf> {
+    let Disk { size, label, journal_mebibytes } = disk;
+    let parts = format!("{FORMAT} {} {label} {journal_mebibytes} {FEATURES}", size.bytes());
+    let digest = Digest::of_parts(&[parts.as_bytes()]);
+    let place = cache.place("disks", &digest).join("disk.ext4");
+    if !place.exists() {
+        let building = cache.start_building()?;
+        let path = building.make_content()?.join("disk.ext4");
+        let written = File::create_new(&path).and_then(|file| file.set_len(size.bytes()));
+        written.map_err(|source| Error::Write { path: path.clone(), source })?;
+        format(&path, disk)?;
+        cache.publish(&building, "disks", &digest)?;
+    }
+    Ok(place)
+}
+
+fn format(path: &Path, disk: &Disk) -> Result<()> {
     // mke2fs before 1.47 does not know that the disk may be all zeros. What it makes instead grows
     // in use by what the guest's kernel then zeroes.
     let prezeroed = "assume_storage_prezeroed=1,nodiscard,root_owner=0:0";
@@ -53,19 +93,32 @@ fn create(path: &Path, size: Mebibytes, label: &str, journal_mebibytes: u32) -> 
     let format = |extended: &str| {
         MKE2FS.run(&Job::silent(), |command| {
             command.args(["-q", "-F", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"]);
-            command.args(["-O", FEATURES, "-L", label, "-E", extended]);
-            command.args(["-J", &format!("size={journal_mebibytes}")]).arg(path);
+            command.args(["-O", FEATURES, "-L", disk.label, "-E", extended]);
+            command.args(["-J", &format!("size={}", disk.journal_mebibytes)]).arg(path);
             command.env("MKE2FS_CONFIG", "/dev/null");
         })
     };
-    let formatted = match format(prezeroed) {
+    match format(prezeroed) {
         Err(Error::Failed { .. }) => format(lazy),
         other => other,
-    };
-    if formatted.is_err() {
-        let _ = fs::remove_file(path);
     }
-    formatted
+}
+
+/// Copies what is not a hole.
+fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
+    to.set_len(from.metadata()?.len())?;
+    let mut position = 0;
+    loop {
+        let start = match seek(from, SeekFrom::Data(position)) {
+            Err(Errno::NXIO) => return Ok(()),
+            start => start?,
+        };
+        let end = seek(from, SeekFrom::Hole(start))?;
+        let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
+        from.read_exact_at(&mut bytes, start)?;
+        to.write_all_at(&bytes, start)?;
+        position = end;
+    }
 }
 
 #[cfg(test)]
@@ -77,10 +130,11 @@ mod tests {
     #[test]
     fn fresh_disks_are_empty_file_systems_that_take_next_to_nothing() {
         let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&home.path().join("cache")).unwrap();
         let workspace = home.path().join("workspace ,disk.ext4");
         let agent = home.path().join("agent.ext4");
-        create_workspace(&workspace, Mebibytes::new(20_480)).unwrap();
-        create_agent(&agent).unwrap();
+        create_workspace(&cache, &workspace, Mebibytes::new(20_480)).unwrap();
+        create_agent(&cache, &agent).unwrap();
         let mut allocated = 0;
         for (path, length, label) in [
             (&workspace, 20_480_u64 << 20, WORKSPACE_LABEL),
@@ -91,7 +145,7 @@ mod tests {
             assert_eq!(metadata.mode() & 0o777, 0o600);
             allocated += metadata.blocks() * 512;
             let mut superblock = vec![0; 2048];
-            std::io::Read::read_exact(&mut File::open(path).unwrap(), &mut superblock).unwrap();
+            File::open(path).unwrap().read_exact_at(&mut superblock, 0).unwrap();
             assert_eq!(superblock[1024 + 0x38..1024 + 0x3a], [0x53, 0xef]);
             assert!(superblock[1024 + 0x78..].starts_with(label.as_bytes()));
         }
@@ -101,9 +155,10 @@ mod tests {
     #[test]
     fn a_disk_is_never_formatted_over() {
         let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&home.path().join("cache")).unwrap();
         let path = home.path().join("disk");
         fs::write(&path, "precious").unwrap();
-        let error = create_workspace(&path, Mebibytes::new(1024)).unwrap_err();
+        let error = create_workspace(&cache, &path, Mebibytes::new(1024)).unwrap_err();
         assert!(matches!(error, Error::Write { .. }), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }

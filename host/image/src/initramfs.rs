@@ -6,10 +6,11 @@ use crate::{
     Cache, Digest, Error, Kernel, Result,
     cache::{read_bounded, write_synced},
     cpio::Writer,
+    module::lighten,
 };
 
 /// Changes whenever the same inputs give another archive.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MODULE_LIMIT: usize = 64 << 20;
 
 /// The initramfs for a kernel and an agent, made unless it is there.
@@ -32,7 +33,7 @@ pub fn build(cache: &Cache, kernel: &Kernel, agent: &[u8]) -> Result<PathBuf> {
     for (path, name) in kernel.modules.iter().zip(&kernel.manifest.modules) {
         let module = read_bounded(path, MODULE_LIMIT)
             .map_err(|source| Error::Read { path: path.clone(), source })?;
-        writer.file(&format!("modules/{name}"), 0o644, &module);
+        writer.file(&format!("modules/{name}"), 0o644, &lighten(module));
     }
     let building = cache.start_building()?;
     write_synced(&building.make_content()?.join("initramfs.cpio"), &writer.finish())?;

@@ -16,6 +16,7 @@
 //! | `kernels/DIGEST/` | `vmlinux`, `modules/NN-NAME.ko` in loading order, `manifest.json` |
 //! | `kernel.json` | which kernel is used now |
 //! | `boot/DIGEST/initramfs.cpio` | the agent and a kernel's modules |
+//! | `disks/DIGEST/disk.ext4` | empty disks to copy from |
 //! | `seeds/empty-2/seed.squashfs` | the seed of a workspace that has none |
 //! | `building/` | what is being made; each entry is locked by its maker for as long as it lives |
 //! | `locks/` | one build of a name at a time |
@@ -39,6 +40,7 @@ pub mod initramfs;
 mod job;
 pub mod kernel;
 mod modinfo;
+mod module;
 mod program;
 mod prune;
 pub mod seed;

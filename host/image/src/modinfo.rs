@@ -18,6 +18,12 @@ pub(crate) fn normal(name: &str) -> String {
 
 /// A section of a 64-bit little-endian ELF file.
 fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    content(elf, section_header_at(elf, name)?)
+}
+
+/// Where the header of a section stands in a 64-bit little-endian ELF file (elf(5)); its 64 bytes
+/// are there.
+pub(crate) fn section_header_at(elf: &[u8], name: &[u8]) -> Option<usize> {
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
@@ -25,34 +31,32 @@ fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let entry_size = usize::from(u16_at(elf, 0x3a)?);
     let count = usize::from(u16_at(elf, 0x3c)?);
     let names_index = usize::from(u16_at(elf, 0x3e)?);
-    let header = |index: usize| {
-        let start = table.checked_add(index.checked_mul(entry_size)?)?;
-        elf.get(start..start.checked_add(64)?)
-    };
-    let content = |header: &[u8]| {
-        let start = usize::try_from(u64_at(header, 0x18)?).ok()?;
-        let length = usize::try_from(u64_at(header, 0x20)?).ok()?;
-        elf.get(start..start.checked_add(length)?)
-    };
-    let names = content(header(names_index)?)?;
-    (0..count).find_map(|index| {
-        let header = header(index)?;
-        let name_start = usize::try_from(u32_at(header, 0)?).ok()?;
-        let rest = names.get(name_start..)?;
-        (rest.strip_prefix(name)?.first() == Some(&0)).then(|| content(header))?
+    let header = |index: usize| table.checked_add(index.checked_mul(entry_size)?);
+    let names = content(elf, header(names_index)?)?;
+    (0..count).filter_map(header).find(|&at| {
+        let name_start = u32_at(elf, at).and_then(|start| usize::try_from(start).ok());
+        let rest = name_start.and_then(|start| names.get(start..)).unwrap_or_default();
+        let is_named = rest.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0));
+        is_named && at.checked_add(64).is_some_and(|end| end <= elf.len())
     })
 }
 
+fn content(elf: &[u8], header: usize) -> Option<&[u8]> {
+    let field = |at: usize| usize::try_from(u64_at(elf, header.checked_add(at)?)?).ok();
+    let (start, length) = (field(0x18)?, field(0x20)?);
+    elf.get(start..start.checked_add(length)?)
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ impl Platform {
         let root = self.images.environment_root(&root_digest(record)?);
         let link = layout.root_link(record.id);
         let missing = missing_image(record);
+        let images = self.images.clone();
         blocking(move || {
             Directory::create(directory.clone())
                 .and_then(|_| Directory::create(execs))
@@ -124,8 +125,8 @@ impl Platform {
                 Some(Err(error)) => tracing::debug!(%error, "the image cannot be linked"),
                 Some(Ok(())) => {}
             }
-            pyro_image::disk::create_workspace(&disk, size)?;
-            pyro_image::disk::create_agent(&agent)?;
+            pyro_image::disk::create_workspace(&images, &disk, size)?;
+            pyro_image::disk::create_agent(&images, &agent)?;
             Ok(())
         })
         .await
