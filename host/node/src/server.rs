@@ -17,7 +17,7 @@ use std::{
 
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use pyro_core::Problem;
-use pyro_directory::{Directory, DirectoryError};
+use pyro_directory::{Directory, DirectoryError, Lock};
 use pyro_workspace::{Phase, Settings, WorkspaceError, Workspaces};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -38,6 +38,9 @@ pub struct NodeSettings {
     /// A listening socket from the service manager, instead of `node.sock`.
     pub listener: Option<OwnedFd>,
 }
+
+/// How long a node that no longer listens may take to end.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// Who is told that the node listens.
 #[derive(Debug, Default)]
@@ -237,14 +240,13 @@ struct Running {
     state: Directory,
     owns_socket: bool,
     // Held for life.
-    _lock: pyro_directory::Lock,
+    _lock: Lock,
 }
 
 async fn start(settings: NodeSettings) -> Result<Running, NodeError> {
     let begun = Instant::now();
     let state = Directory::create(&settings.workspace.state).map_err(NodeError::State)?;
-    let lock = state.try_lock("node.lock").map_err(NodeError::State)?;
-    let lock = lock.ok_or(NodeError::AlreadyRuns)?;
+    let lock = hold(&state, settings.idle_exit.is_some()).await?.ok_or(NodeError::AlreadyRuns)?;
     let workspaces = Workspaces::open(settings.workspace.clone()).await.map_err(NodeError::Open)?;
     let mut settings = settings;
     let given = settings.listener.take();
@@ -273,6 +275,25 @@ async fn start(settings: NodeSettings) -> Result<Running, NodeError> {
     }));
     tracing::info!(pid = std::process::id(), elapsed = ?begun.elapsed(), "the node listens");
     Ok(Running { node, listener, state, owns_socket, _lock: lock })
+}
+
+/// The lock of the one node. A client that starts a node has found none that listens, so that one
+/// which still holds the lock is on its way out: that is waited for.
+async fn hold(state: &Directory, on_demand: bool) -> Result<Option<Lock>, NodeError> {
+    let lock = state.try_lock("node.lock").map_err(NodeError::State)?;
+    if lock.is_some() || !on_demand {
+        return Ok(lock);
+    }
+    let place = state.path().to_owned();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // Not one of the runtime's own threads: this process may end while it waits.
+    std::thread::spawn(move || {
+        let _ = tell.send(Directory::open(place).and_then(|state| state.lock("node.lock")));
+    });
+    match tokio::time::timeout(LEAVING, told).await {
+        Ok(Ok(lock)) => lock.map(Some).map_err(NodeError::State),
+        _ => Ok(None),
+    }
 }
 
 impl Running {
