@@ -106,6 +106,7 @@ async fn keep(path: &Path) -> Result<(), KeeperError> {
     let record = KeeperRecord { keeper_pid: std::process::id().cast_signed(), vmm_pid };
     directory.write_whole("keeper.json", &json(&record)).map_err(failed)?;
     announce();
+    sys::release_code();
 
     let mut killed_on_request = false;
     let status = loop {

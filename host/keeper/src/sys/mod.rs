@@ -18,6 +18,7 @@ use std::{
 use pyro_core::Launch;
 use rustix::{
     io::{dup2, fcntl_dupfd_cloexec},
+    mm::{Advice, madvise},
     process::{Signal, getpid, getppid, set_parent_process_death_signal},
 };
 use tokio::process::{Child, Command};
@@ -42,6 +43,27 @@ pub struct Vmm<'a> {
     pub port: Option<UnixStream>,
     /// Its descriptor 4.
     pub lock: BorrowedFd<'a>,
+}
+
+/// Lets go of the pages of code that only the start needed: a keeper lives as long as its VM, and
+/// there are as many as VMs. What is needed again comes back from the file.
+pub fn release_code() {
+    let Ok(mappings) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for (start, end) in mappings.lines().filter_map(code) {
+        let address = std::ptr::without_provenance_mut(start);
+        // SAFETY: private code of a file is never written, so that every page dropped here is read
+        // from the file again, as it is, when it is used next.
+        let _ = unsafe { madvise(address, end - start, Advice::LinuxDontNeed) };
+    }
+}
+
+/// The addresses of a mapping that is code of a file (proc_pid_maps(5)).
+fn code(mapping: &str) -> Option<(usize, usize)> {
+    let mut fields = mapping.split_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let is_code = fields.next()? == "r-xp" && fields.nth(3)?.starts_with('/');
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    is_code.then_some((address(start)?, address(end)?))
 }
 
 /// Closes every descriptor beyond the standard three, such as a pipe of the shell that somebody
