@@ -423,6 +423,18 @@ mod tests {
     }
 
     #[test]
+    fn what_models_read_changes_on_purpose_only() {
+        let described: Vec<Tool> = TOOLS.iter().map(Definition::describe).collect();
+        let mut shown = String::new();
+        for tool in described {
+            let schema = serde_json::to_string(&tool.input_schema).unwrap();
+            let about = tool.description.unwrap();
+            shown.push_str(&[&tool.name, "\n  ", &about, "\n  ", &schema, "\n"].concat());
+        }
+        insta::assert_snapshot!("tools", shown);
+    }
+
+    #[test]
     fn every_schema_is_flat() {
         for tool in TOOLS {
             let tool = tool.describe();
