@@ -43,7 +43,7 @@ tool() { "$uv" run --quiet --frozen --group dist "$@"; }
 say "build the wheel and the source distribution"
 rm -rf "$dist"
 tool maturin build --quiet --release --locked --out "$dist"
-tool maturin sdist --quiet --out "$dist"
+tool maturin sdist --out "$dist"
 ls -l "$dist"
 wheel=$(echo "$dist"/pyro_mcp-*.whl)
 sdist=$(echo "$dist"/pyro_mcp-*.tar.gz)
