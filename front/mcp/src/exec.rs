@@ -16,10 +16,10 @@ use pyro_client::{ClientError, ExecEvent, ExecStream, Node};
 use pyro_core::Problem;
 use serde_json::{Map, Value, json};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::watch,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     answer::{Answer, object},
@@ -64,7 +64,7 @@ pub(crate) struct Followed {
     stage: watch::Receiver<Stage>,
     notices: Arc<Mutex<Vec<String>>>,
     /// Leaves the command running.
-    leave: Mutex<Option<oneshot::Sender<()>>>,
+    leave: CancellationToken,
     /// Dropping it drops the stream, which ends the command unless it was attached to or left.
     _task: AbortOnDropHandle<()>,
 }
@@ -76,11 +76,12 @@ impl Followed {
         open: impl Future<Output = Result<ExecStream, ClientError>> + Send + 'static,
     ) -> Self {
         let (tell, stage) = watch::channel(Stage::Opening);
-        let (leave, left) = oneshot::channel();
+        let leave = CancellationToken::new();
         let notices = Arc::default();
-        let follow = follow(open, Arc::clone(&transcript), Arc::clone(&notices), tell, left);
+        let follow =
+            follow(open, Arc::clone(&transcript), Arc::clone(&notices), tell, leave.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(follow));
-        Self { transcript, stage, notices, leave: Mutex::new(Some(leave)), _task: task }
+        Self { transcript, stage, notices, leave, _task: task }
     }
 
     /// How it stands.
@@ -148,10 +149,7 @@ impl Followed {
 
     /// Leaves it running without this process.
     pub(crate) async fn leave(self) {
-        let leave = lock(&self.leave).take();
-        if let Some(leave) = leave {
-            let _ = leave.send(());
-        }
+        self.leave.cancel();
         // The task ends once the node was told, or once there is nobody to tell.
         let mut stage = self.stage.clone();
         while stage.changed().await.is_ok() {}
@@ -167,7 +165,7 @@ async fn follow(
     transcript: Arc<Mutex<Transcript>>,
     notices: Arc<Mutex<Vec<String>>>,
     tell: watch::Sender<Stage>,
-    mut left: oneshot::Receiver<()>,
+    left: CancellationToken,
 ) {
     let mut stream = match open.await {
         Ok(stream) => stream,
@@ -176,7 +174,7 @@ async fn follow(
     loop {
         let event = tokio::select! {
             event = stream.receiver.next() => event,
-            Ok(()) = &mut left => {
+            () = left.cancelled() => {
                 if let Err(error) = stream.sender.detach().await {
                     tracing::debug!(%error, "a command could not be left");
                 }
