@@ -88,6 +88,7 @@ PYTHON
 }
 try "$wheel" wheel
 if wants sdist; then
+    # It holds the tree, file by file, so that cargo takes what it compiled of that.
     try "$sdist" sdist
 fi
 if wants root; then

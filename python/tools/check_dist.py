@@ -85,6 +85,10 @@ def check_sdist(path: Path) -> None:
     ):
         assert wanted in names, f"the source distribution lacks {wanted}"
     assert not any(name.startswith((".git/", "target/")) for name in names)
+    # Whatever builds from the tree builds from the archive, since they are the same.
+    listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True)
+    missing = {name for name in listed.stdout.split("\0") if name} - names
+    assert not missing, f"the source distribution lacks {missing}"
     print(f"source distribution: {path.stat().st_size >> 10} KiB, {len(names)} entries")
 
 
