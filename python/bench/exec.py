@@ -68,15 +68,15 @@ def own_part() -> list[float]:
         return times
 
 
-def imports() -> list[float]:
-    """What `import pyro_mcp` adds to the start of Python."""
+def imports(statement: str) -> list[float]:
+    """What an import adds to the start of Python."""
 
-    def start(statement: str) -> None:
+    def start(code: str) -> None:
         environment = {**os.environ, "PYTHONPATH": sys.path[0]}
-        subprocess.run([sys.executable, "-c", statement], env=environment, check=True)
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
     bare = statistics.median(measure(lambda: start("pass"), 20))
-    return [time - bare for time in measure(lambda: start("from pyro_mcp import Pyro"), 20)]
+    return [time - bare for time in measure(lambda: start(statement), 20)]
 
 
 async def by_asyncio(workspace: str, home: str) -> list[float]:
@@ -90,7 +90,8 @@ async def by_asyncio(workspace: str, home: str) -> list[float]:
 
 
 def main() -> None:
-    figures = {"from pyro_mcp import Pyro": imports(), "the SDK's own part of an exec": own_part()}
+    figures = {name: imports(name) for name in ("import pyro_mcp", "from pyro_mcp import Pyro")}
+    figures["the SDK's own part of an exec"] = own_part()
     with tempfile.TemporaryDirectory(prefix="pyro-bench-") as home:
         pyro = Pyro(home=home)
         try:
