@@ -34,6 +34,7 @@ programs_for_tests='
 python3                  python3
 pip                      python3-pip
 curl                     curl
+npm                      npm
 cpio                     cpio
 '
 

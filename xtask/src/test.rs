@@ -58,6 +58,10 @@ enum Part {
     Qemu,
     /// The stories, on Firecracker in the lab.
     Lab,
+    /// The Python package: lock, lints, types, tests, stories, and the wheel.
+    Python,
+    /// The MCP server with the clients that people use.
+    Mcp,
 }
 
 /// Does what the arguments ask for.
@@ -88,12 +92,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             cargo(&["test", "--quiet", "--doc", "--workspace", "--locked"])
         });
     }
-    if wants(Part::Qemu) || wants(Part::Lab) {
+    if [Part::Qemu, Part::Lab, Part::Python, Part::Mcp].into_iter().any(wants) {
         let built = report.section("pyro, as it is released", || {
             cargo(&["build", "--release", "--locked", "--package", "pyro"])
         }) && report.section("environments", || suite.build_environments());
         if built && wants(Part::Qemu) {
             report.section("stories on qemu", || suite.stories_here());
+        }
+        if built && wants(Part::Python) {
+            report.section("Python package", || suite.script("check-python.sh", &[]));
+            report.section("wheel", || suite.script("dist-check.sh", &["--wheel"]));
+        }
+        if built && wants(Part::Mcp) {
+            report.section("MCP server", || suite.script("check-mcp.sh", &[]));
         }
         if built && wants(Part::Lab) {
             report.section("stories on firecracker, in the lab", || suite.stories_in_the_lab());
@@ -144,6 +155,12 @@ impl Suite {
             .env("PYRO_E2E_BACKEND", "qemu")
             .env("PYRO_E2E_PYRO", self.pyro());
         summarized(&mut nextest)
+    }
+
+    /// A script of the tree that tests the program on this machine.
+    fn script(&self, name: &str, arguments: &[&str]) -> Result<Option<String>> {
+        let mut script = Command::new(tree::root().join("scripts").join(name));
+        complete(script.args(arguments).env("PYRO_E2E_PYRO", self.pyro()))
     }
 
     /// The lab's VM has neither cargo nor a network: the stories go there as an archive, with the
