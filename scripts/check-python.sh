@@ -27,7 +27,7 @@ run mypy
 # The stories are skipped without a binary to tell them of; given one, they must run.
 if [ -n "${PYRO_E2E_PYRO:-}" ]; then
     # One that hangs must not take the others' time.
-    timeout --signal=INT --kill-after=30 900 "$uv" run --quiet --frozen pytest --quiet
+    timeout --kill-after=30 900 "$uv" run --quiet --frozen pytest --quiet
 else
     run pytest --quiet -m "not vm"
 fi
