@@ -10,6 +10,7 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, Write as _},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
+    thread,
     time::Instant,
 };
 
@@ -25,11 +26,11 @@ const WHOLE: [&str; 2] = ["--workspace", "--locked"];
 const UNIT: &str = "not package(pyro-e2e)";
 /// The stories on real virtual machines.
 const STORIES: &str = "package(pyro-e2e)";
-/// The stories told in the lab where none are named. A guest in a guest is an order of magnitude
-/// slower, and the whole suite does not fit into one run there yet: these go through every layer
-/// that knows the backend. The others run there by `cargo xtask test --only lab -- NAME`.
-const LAB_STORIES: &str = "binary(one_shot) + binary(terminals) + binary(node) \
-    + test(=a_command_survives_the_node) + test(=a_guest_whose_kernel_crashes_is_reported_so)";
+/// Lab VMs that tell the stories side by side. Each has one processor, and a guest in a guest is an
+/// order of magnitude slower than one on this machine.
+const LABS: usize = 2;
+/// Memory of each, in MiB.
+const LAB_MEMORY: &str = "7168";
 /// How long the stories may take in the lab, in seconds.
 const LAB_TIMEOUT: &str = "3600";
 
@@ -182,20 +183,43 @@ impl Suite {
         let copy = lab.join("cargo-nextest");
         fs::copy(&runner, &copy).with_context(|| format!("copy {}", runner.display()))?;
 
+        // So that none of them has to.
         let program = std::env::current_exe().context("find this program")?;
-        let mut command = Command::new(program);
-        command
-            .args(["lab", "--timings", "--timeout", LAB_TIMEOUT])
-            .args(["--env", "PYRO_E2E_BACKEND=firecracker"])
-            .args(["--env", "PYRO_E2E_PYRO=/target/release/pyro"])
-            .args(["--", "/target/lab/cargo-nextest", "nextest", "run", "--profile=ci"])
-            .args(["--archive-file=/target/lab/stories.tar.zst", "--workspace-remap=/pyro"])
-            .arg("--status-level=pass");
-        if self.filters.is_empty() {
-            command.args(["-E", LAB_STORIES]);
+        complete(Command::new(&program).args(["lab", "--path"]))?;
+        let tell = |lab: usize| {
+            let mut command = Command::new(&program);
+            command
+                .args(["lab", "--timings", "--timeout", LAB_TIMEOUT, "--memory", LAB_MEMORY])
+                .args(["--env", "PYRO_E2E_BACKEND=firecracker"])
+                .args(["--env", "PYRO_E2E_PYRO=/target/release/pyro"])
+                .args(["--", "/target/lab/cargo-nextest", "nextest", "run", "--profile=ci"])
+                .args(["--archive-file=/target/lab/stories.tar.zst", "--workspace-remap=/pyro"])
+                // One after the other: two on one processor only wait for each other.
+                .args(["--status-level=pass", "--test-threads=1"])
+                .arg(format!("--partition=slice:{}/{LABS}", lab + 1))
+                .args(&self.filters);
+            summarized(&mut command)
+        };
+        let told: Vec<_> = thread::scope(|scope| {
+            let labs: Vec<_> = (0..LABS).map(|lab| scope.spawn(move || tell(lab))).collect();
+            labs.into_iter().map(|lab| lab.join().expect("telling does not panic")).collect()
+        });
+        let mut summaries = Vec::new();
+        let mut failed = false;
+        for told in told {
+            match told {
+                Ok(summary) => summaries.extend(summary),
+                Err(error) => match error.downcast::<TestsFailed>() {
+                    Ok(TestsFailed { summary }) => {
+                        summaries.extend(summary);
+                        failed = true;
+                    }
+                    Err(error) => return Err(error),
+                },
+            }
         }
-        command.args(&self.filters);
-        summarized(&mut command)
+        let summary = Some(summaries.join("\n"));
+        if failed { Err(TestsFailed { summary }.into()) } else { Ok(summary) }
     }
 }
 
