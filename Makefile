@@ -29,9 +29,13 @@ smoke-firecracker: release ## the same on Firecracker, in the lab's VM
 	@$(PYRO) env build debian:12
 	@cargo xtask lab -- scripts/smoke.sh /target/release/pyro firecracker
 
-bench: setup release ## measure pyro and the floor under it, on QEMU (docs say how elsewhere)
+bench: setup release ## measure pyro and the floor under it, on QEMU and, in the lab's VM, on Firecracker
+	@scripts/setup.sh test
 	@$(PYRO) env build debian:12
-	@cargo run --quiet --release --package pyro-bench -- --pyro $(PYRO) --cache $(CACHE)
+	@cargo build --quiet --release --locked --package pyro-bench
+	@$(TARGET)/release/pyro-bench --pyro $(PYRO) --cache $(CACHE)
+	@cargo xtask lab -- /target/release/pyro-bench --pyro /target/release/pyro \
+		--backend firecracker --cache /var/cache/pyro --runs 3 --rounds 20
 
 dist-check: ## build the Python wheel and source distribution, and prove them in empty environments
 	@scripts/dist-check.sh
