@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         if built && wants(Part::Python) {
             report.section("Python package", || suite.script("check-python.sh", &[]));
-            report.section("wheel", || suite.script("dist-check.sh", &["--wheel"]));
+            report.section("distribution", || suite.script("dist-check.sh", &[]));
         }
         if built && wants(Part::Mcp) {
             report.section("MCP server", || suite.script("check-mcp.sh", &[]));
