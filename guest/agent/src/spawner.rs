@@ -302,13 +302,14 @@ impl Spawner {
         for (_, pidfd) in [&self.init, &self.process] {
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
-        for (pid, pidfd) in [&self.init, &self.process] {
-            let _ = pidfd.readable().await;
-            let _ = self.children.take_status(*pid, pidfd);
-        }
+        // First: PID 1 ends only once every process of its name space was waited for.
         let recruits = std::mem::take(&mut *self.recruits());
         for recruit in recruits {
             recruit.dismiss(&self.children).await;
+        }
+        for (pid, pidfd) in [&self.init, &self.process] {
+            let _ = pidfd.readable().await;
+            let _ = self.children.take_status(*pid, pidfd);
         }
     }
 }
