@@ -240,7 +240,7 @@ def test_the_lock_was_made_with_the_default_index() -> None:
     # `uv lock --check` fails where the lock names another index than uv's own default, so it is
     # enough that nothing here names one.
     project = (ROOT / "pyproject.toml").read_text()
-    assert not re.search(r"^\[+tool\.uv\.(index|sources|pip)|^\w*index\w* *=", project, re.MULTILINE)
+    assert not re.search(r"^\[+tool\.uv\.(index|sources)|^[\w-]*index[\w-]* *=", project, re.M)
     lock = (ROOT / "uv.lock").read_text()
     assert len(set(re.findall(r'registry = "([^"]+)"', lock))) == 1
     hosts = set(re.findall(r'url = "([^"]*//[^/"]+)', lock))
