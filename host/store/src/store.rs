@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{ExecRecord, ExecState, WorkspaceRecord};
 
 /// The migrations, oldest first. Never changed once released, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE workspaces (
         id TEXT PRIMARY KEY,
         name TEXT UNIQUE,
@@ -26,7 +27,24 @@ const MIGRATIONS: &[&str] = &["
         record TEXT NOT NULL
     ) STRICT;
     CREATE INDEX execs_by_workspace ON execs(workspace, sequence);
-"];
+",
+    "
+    CREATE TABLE services (
+        workspace TEXT NOT NULL REFERENCES workspaces(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (workspace, name)
+    ) STRICT;
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        workspace TEXT NOT NULL REFERENCES workspaces(id) ON DELETE CASCADE,
+        guest_sequence INTEGER,
+        record TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX events_by_guest ON events(workspace, guest_sequence);
+    CREATE INDEX events_by_workspace ON events(workspace, id);
+",
+];
 
 /// Keeping metadata failed.
 #[derive(Debug, thiserror::Error)]

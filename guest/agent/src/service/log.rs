@@ -254,8 +254,8 @@ impl Log {
     /// fewer.
     fn last_lines(&self, stream: Stream, lines: usize) -> Vec<u64> {
         let mut found: Vec<u64> = Vec::new();
-        // What follows the last byte is no line.
-        let mut ends_open = false;
+        // Where the file after this one begins.
+        let mut follows = None;
         for segment in self.segments(stream).into_iter().rev() {
             if found.len() >= lines {
                 break;
@@ -263,18 +263,20 @@ impl Log {
             let path = segment_path(&self.directory, stream, segment.start);
             let Ok(text) = read_at(&path, 0, segment.bytes as usize) else { break };
             let mut here = vec![];
-            let mut last = None;
+            let mut ended = false;
             let mut rest = &text[..];
             while let Some((header, bytes, after)) = cut(rest) {
-                let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+                // What comes after a newline, in this stream, begins a line.
+                if std::mem::replace(&mut ended, bytes.ends_with(b"\n")) {
+                    here.push(header.position);
+                }
+                let inner = &bytes[..bytes.len().saturating_sub(1)];
+                let newlines = inner.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
                 here.extend(newlines.map(|(at, _)| header.position + at as u64 + 1));
-                last = Some(header.position + bytes.len() as u64);
                 rest = after;
             }
-            if !ends_open && here.last().copied() == last {
-                here.pop();
-            }
-            ends_open = true;
+            here.extend(follows.filter(|_| ended));
+            follows = Some(segment.start);
             here.append(&mut found);
             found = here;
             let first = self.segments(stream).first().copied();
