@@ -402,21 +402,19 @@ pub struct ForgetExec {
 /// until the host closes the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Watch {}
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GuestEvent {
-    #[prost(oneof = "guest_event::Event", tags = "1, 2, 3")]
+    #[prost(oneof = "guest_event::Event", tags = "1, 2")]
     pub event: ::core::option::Option<guest_event::Event>,
 }
 /// Nested message and enum types in `GuestEvent`.
 pub mod guest_event {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Event {
         #[prost(message, tag = "1")]
         ExecEnded(super::ExecRecord),
         #[prost(message, tag = "2")]
         WorkloadRestarted(super::WorkloadRestarted),
-        #[prost(message, tag = "3")]
-        ServiceChanged(super::ServiceEvent),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use pyro_wire::{
     EnvironmentVariable, Probe, ProbeResult, Problem, RestartPolicy, ServiceEvent, ServiceExit,
-    ServiceHealth, ServiceRecord, ServiceSpec, ServiceState, StartExec, guest_event, probe::Kind,
+    ServiceHealth, ServiceRecord, ServiceSpec, ServiceState, StartExec, probe::Kind,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -618,15 +618,13 @@ impl Supervisor {
         if let Err(error) = record::write(&self.directory, &self.record, false) {
             crate::console::note(&format!("record of service {}: {error}", self.spec.name));
         }
-        let event = self.agent.services.journal.add(ServiceEvent {
+        self.agent.services.journal.add(ServiceEvent {
             sequence: 0,
             time_millis: clock::now().as_millis() as u64,
             record: Some(lean(&self.record)),
             deleted: false,
         });
         self.show();
-        self.agent
-            .tell(pyro_wire::GuestEvent { event: Some(guest_event::Event::ServiceChanged(event)) });
         self.agent.services.changed();
     }
 }
