@@ -273,9 +273,12 @@ fn not_in_time(record: &ServiceRecord, why: &str) -> Problem {
     let ports: Vec<_> = record
         .listening
         .iter()
-        .map(|(address, port)| match address.contains(':') {
-            true => format!("[{address}]:{port}"),
-            false => format!("{address}:{port}"),
+        .map(|(address, port)| {
+            if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            }
         })
         .collect();
     let asked = match &record.readiness {

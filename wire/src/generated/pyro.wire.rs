@@ -743,7 +743,8 @@ pub struct DeleteService {
 pub struct ReadServiceLog {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Begin at this position in both streams together. With tail_lines: not before it.
+    /// Begin at this position in both streams together; beyond the end: at the end. With tail_lines:
+    /// not before it.
     #[prost(uint64, tag = "2")]
     pub offset: u64,
     /// The last lines of the streams together; 0: all.

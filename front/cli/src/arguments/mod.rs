@@ -18,7 +18,7 @@ pub(crate) use host::{
 };
 pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
 pub(crate) use service::{
-    HealthArguments, ProbeArguments, ServiceArguments, ServiceLogsArguments,
+    HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceLogsArguments,
     ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments, ServiceStopArguments,
     ServiceVerb, ServiceWaitArguments, ServicesArguments,
 };

@@ -211,17 +211,27 @@ pub(crate) struct HealthArguments {
 #[group(multiple = false)]
 pub(crate) struct HealthProbeArguments {
     /// Well while this path is there
-    #[arg(long = "health-file", value_name = "PATH", help_heading = "Health")]
-    pub(crate) health_file: Option<String>,
+    #[arg(id = "health-file", long = "health-file", value_name = "PATH", help_heading = "Health")]
+    pub(crate) file: Option<String>,
     /// Well while connections are accepted there
-    #[arg(long = "health-tcp", value_name = "HOST:PORT", help_heading = "Health")]
-    pub(crate) health_tcp: Option<String>,
+    #[arg(
+        id = "health-tcp",
+        long = "health-tcp",
+        value_name = "HOST:PORT",
+        help_heading = "Health"
+    )]
+    pub(crate) tcp: Option<String>,
     /// Well while a GET is answered with a status of 200 to 399
-    #[arg(long = "health-http", value_name = "URL", help_heading = "Health")]
-    pub(crate) health_http: Option<String>,
+    #[arg(id = "health-http", long = "health-http", value_name = "URL", help_heading = "Health")]
+    pub(crate) http: Option<String>,
     /// Well while this shell line ends with 0
-    #[arg(long = "health-command", value_name = "COMMAND", help_heading = "Health")]
-    pub(crate) health_command: Option<String>,
+    #[arg(
+        id = "health-command",
+        long = "health-command",
+        value_name = "COMMAND",
+        help_heading = "Health"
+    )]
+    pub(crate) command: Option<String>,
 }
 
 /// Show what a service prints

@@ -184,11 +184,13 @@ where
     };
     reply(writer, told(&service)).await?;
     let streams = [!call.without_stdout, !call.without_stderr];
-    let mut from = [call.offset; 2];
+    // Beyond the end: only what comes.
+    let offset = call.offset.min(service.log.end());
+    let mut from = [offset; 2];
     if call.tail_lines > 0 {
         let lines = usize::try_from(call.tail_lines).unwrap_or(usize::MAX);
         let tail = service.log.tail(streams, lines, call.tail_each).await;
-        from = tail.map(|at| at.max(call.offset));
+        from = tail.map(|at| at.max(offset));
     }
     let since_micros = call.since_millis.saturating_mul(1000);
     let mut log = Reader::new(service.log.clone(), Wanted { streams, from, since_micros });

@@ -144,6 +144,11 @@ impl Log {
         (inner.chains[0].counted, inner.chains[1].counted)
     }
 
+    /// The position after the last byte.
+    pub fn end(&self) -> u64 {
+        self.lock().end
+    }
+
     /// Tells the position after the last byte, each time it moves.
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()

@@ -94,7 +94,7 @@ struct Spawned {
 pub struct View {
     /// Its record, without what must be measured.
     pub record: ServiceRecord,
-    /// Whether its process is just being made.
+    /// Whether its process is just being made, or it is not known yet whether it must wait.
     pub spawning: bool,
     /// Whether nothing of it runs or is going to.
     pub idle: bool,
@@ -603,7 +603,8 @@ impl Supervisor {
         self.fill_in();
         self.service.view.send_replace(Arc::new(View {
             record: self.record.clone(),
-            spawning: self.machine.is_spawning(),
+            spawning: self.machine.is_spawning()
+                || (self.machine.is_waiting() && self.record.waiting_for.is_empty()),
             idle: self.machine.is_idle(),
             refusal: self.refusal.clone(),
         }));

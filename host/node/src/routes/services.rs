@@ -220,14 +220,10 @@ pub(crate) async fn logs(
 ) -> Answer<ServiceLogs> {
     let asked = LogQuery { tail_each: true, follow: false, ..query.parsed()? };
     let handle = node.workspaces().find(&reference)?;
-    let nothing = asked.tail_lines == Some(0);
     let mut log = handle.service_log(&service, asked.clone()).await?;
     let mut texts: [Vec<u8>; 2] = Default::default();
     let mut cut = false;
     while let Some(entry) = log.next().await? {
-        if nothing {
-            break;
-        }
         let text = &mut texts[usize::from(entry.stderr)];
         text.extend_from_slice(&entry.bytes);
         let over = text.len().saturating_sub(MOST_TEXT);

@@ -452,7 +452,8 @@ impl Handle {
         let in_use = InUseGuard::new(self);
         let call = ReadServiceLog {
             name: name.to_owned(),
-            offset: query.offset,
+            // No line at all: only what comes.
+            offset: if query.tail_lines == Some(0) { u64::MAX } else { query.offset },
             tail_lines: query.tail_lines.unwrap_or_default(),
             tail_each: query.tail_each,
             since_millis: query.since_millis,

@@ -1,5 +1,7 @@
 //! A service as a person is shown it.
 
+use std::fmt::Write as _;
+
 use pyro_api::{ErrorBody, Service, StartedService};
 use pyro_core::Problem;
 use serde_json::Value;
@@ -21,7 +23,7 @@ pub(super) fn state(service: &Service) -> String {
         state += ", stopping";
     }
     if let (None, Some(code)) = (service.pid, service.exit_code) {
-        state += &format!(", exit {code}");
+        let _ = write!(state, ", exit {code}");
     }
     if let Some(exit) = service.last_exit.as_ref().filter(|_| service.pid.is_none())
         && exit.oom_killed
@@ -101,7 +103,7 @@ pub(super) fn print_started(
             && service.ready
             && !started.unchanged
         {
-            line += &format!(" after {}", units::span(ready - begun));
+            let _ = write!(line, " after {}", units::span(ready - begun));
         }
         printer.line(&line)?;
         return Ok(0);

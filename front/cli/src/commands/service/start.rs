@@ -10,7 +10,7 @@ use pyro_core::Problem;
 
 use super::card;
 use crate::{
-    arguments::{HealthArguments, ProbeArguments, ServiceStartArguments},
+    arguments::{HealthArguments, HealthProbeArguments, ProbeArguments, ServiceStartArguments},
     commands::wiring,
     context::Context,
     error::{CommandError, not_available},
@@ -96,14 +96,9 @@ fn probe(ready: ProbeArguments) -> Option<Probe> {
 }
 
 fn health(arguments: HealthArguments) -> Result<Option<HealthCheck>, CommandError> {
-    let asked = arguments.probe;
-    let probe = asked
-        .health_file
-        .map(|path| Probe::File { path })
-        .or(asked.health_tcp.map(|address| Probe::Tcp { address }))
-        .or(asked.health_http.map(|url| Probe::Http { url }))
-        .or(asked.health_command.map(|line| Probe::Command { command: Command::Shell(line) }));
-    let Some(probe) = probe else {
+    let HealthProbeArguments { file, tcp, http, command } = arguments.probe;
+    let asked = ProbeArguments { file, tcp, http, command, ..ProbeArguments::default() };
+    let Some(probe) = probe(asked) else {
         let times =
             [arguments.health_interval, arguments.health_timeout, arguments.health_start_period];
         let given = times.iter().any(Option::is_some)

@@ -20,13 +20,12 @@ pub(in crate::commands) async fn wait(
     let node = context.node().await?;
     let limit = arguments.timeout_seconds.filter(|limit| !limit.is_zero());
     let until = limit.map(|limit| Instant::now() + limit);
-    let names = match &arguments.service {
-        Some(service) => vec![named(service)?.to_owned()],
-        None => {
-            let list = node.services(&workspace).await?;
-            let active = list.services.iter().filter(|service| service.state.is_active());
-            active.map(|service| service.service_name.to_string()).collect()
-        }
+    let names = if let Some(service) = &arguments.service {
+        vec![named(service)?.to_owned()]
+    } else {
+        let list = node.services(&workspace).await?;
+        let active = list.services.iter().filter(|service| service.state.is_active());
+        active.map(|service| service.service_name.to_string()).collect()
     };
     let mut code = 0;
     let mut all = Vec::new();

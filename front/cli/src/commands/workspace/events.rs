@@ -1,5 +1,7 @@
 //! `pyro workspace events`.
 
+use std::fmt::Write as _;
+
 use crate::{arguments::EventsArguments, context::Context, error::CommandError, output::units};
 
 pub(in crate::commands) async fn events(
@@ -26,10 +28,10 @@ pub(in crate::commands) async fn events(
             line += ", ready";
         }
         if let Some(health) = &service.health {
-            line += &format!(", {health}");
+            let _ = write!(line, ", {health}");
         }
         if let Some(reason) = &service.stop_reason {
-            line += &format!(" ({})", reason.replace('_', " "));
+            let _ = write!(line, " ({})", reason.replace('_', " "));
         }
         printer.line(&line)?;
     }
