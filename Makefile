@@ -33,7 +33,8 @@ bench: setup release ## measure pyro and the floor under it, on QEMU and, in the
 	@scripts/setup.sh test
 	@$(PYRO) env build debian:12
 	@cargo build --quiet --release --locked --package pyro-bench
-	@$(TARGET)/release/pyro-bench --pyro $(PYRO) --cache $(CACHE)
+	@$(TARGET)/release/pyro-bench --pyro $(PYRO) --cache $(CACHE) --python python/bench/turns.py
+	@python3 python/bench/own.py
 	@cargo xtask lab -- /target/release/pyro-bench --pyro /target/release/pyro \
 		--backend firecracker --cache /var/cache/pyro --runs 3 --rounds 20
 

@@ -1,25 +1,25 @@
 #!/bin/sh
 # The MCP server with real clients: the official Python and TypeScript SDKs, the inspector, and the
-# official conformance suite. Their versions are pinned in tests/mcp; they are installed below the
-# target directory.
+# official conformance suite; and its entry for the registry, with the registry's schema. Their
+# versions are pinned in tests/mcp; they are installed below the target directory.
 #
 #   PYRO_E2E_PYRO                the binary to test (default: target/debug/pyro)
 #   PYRO_E2E_MCP_CONFORMANCE     pyro-mcp-conformance (default: built here)
 #   PYRO_CACHE_DIR               images (default: the user's)
 #
-#   scripts/check-mcp.sh [PART...]     stories, examples, typescript, inspector, conformance; all if none
-#                                      is named
+#   scripts/check-mcp.sh [PART...]     registry, stories, examples, typescript, inspector, conformance;
+#                                      all if none is named
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 PYRO_E2E_PYRO=${PYRO_E2E_PYRO:-$target/debug/pyro}
 export PYRO_E2E_PYRO
-parts=${*:-stories examples typescript inspector conformance}
+parts=${*:-registry stories examples typescript inspector conformance}
 
 # The clients, installed anew where what they should be has changed.
 tools=$target/mcp-clients
-wanted=$(cat "$root"/tests/mcp/package-lock.json "$root"/tests/mcp/requirements.txt | sha256sum)
+wanted=$(cat "$root"/tests/mcp/package-lock.json "$root"/tests/mcp/*.txt | sha256sum)
 if [ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]; then
     rm -rf "$tools"
     mkdir -p "$tools"
@@ -28,6 +28,9 @@ if [ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]; then
     python3 -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
         --root-user-action=ignore \
         --target "$tools/python" --requirement "$root/tests/mcp/requirements.txt"
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps \
+        --root-user-action=ignore \
+        --target "$tools/schemas" --requirement "$root/tests/mcp/registry-schema.txt"
     printf '%s' "$wanted" >"$tools/installed"
 fi
 cp "$root"/tests/mcp/*.mjs "$root"/tests/mcp/*.yaml "$tools"
@@ -51,6 +54,9 @@ trap 'exit 130' INT TERM
 failed=0
 for part in $parts; do
     case $part in
+    registry)
+        python "$root/tests/mcp/registry.py" "$tools/schemas/skillsaw/schemas/mcp_registry" || failed=1
+        ;;
     stories)
         python "$root/tests/mcp/stories.py" || failed=1
         ;;

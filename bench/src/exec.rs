@@ -19,6 +19,7 @@ use crate::{
     Result,
     figure::Report,
     process::{milliseconds, times},
+    python::Turns,
     scene::Scene,
 };
 
@@ -64,13 +65,25 @@ async fn round_trips(scene: &Scene, node: &Node, id: &str, report: &mut Report) 
     let floor = spawn_floor(scene, id)?;
     report.add("floor: spawn and wait in the guest", "ms", floor);
     report.add("floor: echo on the raw channel", "ms", echo(scene, id).await?);
-    let mut client = Vec::new();
+    // In turns, so that whatever else the machine does is added to all alike.
+    let mut python =
+        scene.python.as_deref().map(|turns| Turns::new(scene, turns, id)).transpose()?;
+    let [mut client, mut threads, mut coroutines] = [const { Vec::new() }; 3];
     for _ in 0..scene.rounds {
         let begun = Instant::now();
         run(node, id, &["/bin/true"]).await?;
         client.push(milliseconds(begun));
+        if let Some(python) = &mut python {
+            threads.push(python.turn("threads")?);
+            coroutines.push(python.turn("asyncio")?);
+        }
     }
     report.add("exec /bin/true by the Rust client", "ms", client);
+    if let Some(python) = python {
+        report.add("exec /bin/true by the Python SDK", "ms", threads);
+        report.add("exec /bin/true by the Python SDK, asyncio", "ms", coroutines);
+        python.end()?;
+    }
     let cli = times(scene, &["exec", id, "--", "/bin/true"], scene.rounds)?;
     report.add("exec /bin/true by the command line", "ms", cli);
     Ok(())

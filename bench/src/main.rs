@@ -8,6 +8,7 @@ mod exec;
 mod figure;
 mod floor;
 mod process;
+mod python;
 mod scene;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -40,6 +41,9 @@ struct Arguments {
     /// Runs of what takes milliseconds.
     #[arg(long, default_value_t = 50)]
     rounds: usize,
+    /// `python/bench/turns.py`: measures the Python SDK as well, in turns with the Rust client.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,

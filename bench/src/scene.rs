@@ -17,6 +17,7 @@ pub(crate) struct Scene {
     pub(crate) environment: String,
     pub(crate) runs: usize,
     pub(crate) rounds: usize,
+    pub(crate) python: Option<PathBuf>,
     state: TempDir,
 }
 
@@ -29,6 +30,7 @@ impl Scene {
             environment: arguments.environment.clone(),
             runs: arguments.runs,
             rounds: arguments.rounds,
+            python: arguments.python.clone(),
             state: tempfile::Builder::new().prefix("pyro-bench-").tempdir_in("/var/tmp")?,
         })
     }
@@ -39,9 +41,15 @@ impl Scene {
 
     /// A pyro command on this scene.
     pub(crate) fn pyro(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.pyro);
+        let mut command = self.command(&self.pyro);
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// A program that finds this scene's node.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
             .env("PYRO_HOME", self.state.path())
             .env("PYRO_CACHE_DIR", &self.cache)
             .stdin(Stdio::null())

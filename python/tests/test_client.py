@@ -11,7 +11,7 @@ import pickle
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -271,7 +271,8 @@ def test_the_output_of_a_command_is_gathered(node: FakeNode, pyro: Pyro) -> None
         conversation.ended(exit_code=3, stdout_bytes=5, stderr_bytes=1)
 
     node.handler = handle
-    result = pyro.exec_workspace("web", command=["x"], timeout_seconds=5, cwd="/", env={"A": "b"})
+    root = PurePosixPath("/")
+    result = pyro.exec_workspace("web", command=["x"], timeout_seconds=5, cwd=root, env={"A": "b"})
     assert (result["stdout"], result["stderr"], result["exit_code"]) == ("grün", "\ufffd", 3)
     assert result["lossy"] is True
     assert node.requests[0].json == {

@@ -106,15 +106,26 @@ def test_everything_public_is_documented() -> None:
                     assert inspect.getdoc(value), f"{name}.{member}"
 
 
-def test_payload_types_are_those_of_the_openapi_document() -> None:
-    path = ROOT / "python/tools/generate_payloads.py"
-    spec = importlib.util.spec_from_file_location("generate_payloads", path)
+def tool(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"python/tools/{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_payload_types_are_those_of_the_openapi_document() -> None:
+    generator = tool("generate_payloads")
     written = (PACKAGE / "payloads.py").read_text()
-    assert written == generator.generate(OPENAPI), f"run {path.relative_to(ROOT)}"
+    assert written == generator.generate(OPENAPI), "run generate_payloads.py"
+
+
+@pytest.mark.parametrize("name", ["client.py", "workspace.py"])
+def test_the_blocking_modules_are_those_for_asyncio(name: str) -> None:
+    generator = tool("generate_blocking")
+    assert name in generator.MODULES
+    assert (PACKAGE / name).read_text() == generator.generate(name), "run generate_blocking.py"
 
 
 def every_call() -> list[wire.Call]:
@@ -238,10 +249,17 @@ def test_the_version_is_that_of_the_crates() -> None:
     assert pyro_mcp.__version__ == distribution == python
 
 
-def test_the_lock_names_no_index_but_the_public_one() -> None:
+def test_the_lock_was_made_with_the_default_index() -> None:
+    # `uv lock --check` fails where the lock names another index than uv's own default, so it is
+    # enough that nothing here names one.
+    project = (ROOT / "pyproject.toml").read_text()
+    assert not re.search(r"^\[+tool\.uv\.(index|sources)|^[\w-]*index[\w-]* *=", project, re.M)
     lock = (ROOT / "uv.lock").read_text()
-    assert set(re.findall(r'registry = "([^"]+)"', lock)) == {"https://pypi.org/simple"}
-    assert set(re.findall(r'url = "https://([^/]+)/', lock)) == {"files.pythonhosted.org"}
+    assert len(set(re.findall(r'registry = "([^"]+)"', lock))) == 1
+    hosts = set(re.findall(r'url = "([^"]*//[^/"]+)', lock))
+    assert len(hosts) == 1, hosts
+    # Neither a user's name nor a port: no mirror of somebody's own.
+    assert re.fullmatch(r"https://[a-z.]+", *hosts)
 
 
 def loaded(statement: str) -> set[str]:

@@ -5,6 +5,7 @@ The binary may need no newer glibc than its tag promises, and no library that is
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -53,6 +54,9 @@ def check_wheel(path: Path) -> None:
         assert not strange, f"the wheel holds {strange}"
         said = wheel.read(metadata).decode()
         assert "Requires-Dist" not in said, "the wheel depends on other distributions"
+        # The MCP registry takes an entry only where the distribution's description names it.
+        entry = json.loads(Path("server.json").read_text())["name"]
+        assert f"mcp-name: {entry} " in said, "the wheel's description does not name server.json's"
         with tempfile.TemporaryDirectory() as folder:
             program = Path(wheel.extract(script, folder))
             glibc, libraries = need(program)

@@ -449,6 +449,32 @@ async def progress_is_told() -> str:
 
 
 @story
+async def calls_are_logged_for_those_who_ask() -> str:
+    async with Raw.started() as raw:
+        assert "logging" in (await raw.greet())["capabilities"]
+        unasked = await raw.ask(1, "tools/call", name="workspace_list", arguments={})
+        assert not unasked["result"].get("isError")
+        assert not [one for one in raw.heard if one.get("method") == "notifications/message"]
+
+        async def told(number: int, level: str, **call: Any) -> list[dict[str, Any]]:
+            assert (await raw.ask(number, "logging/setLevel", level=level))["result"] == {}
+            before = len(raw.heard)
+            await raw.ask(number + 1, "tools/call", **call)
+            heard = [one for one in raw.heard[before:] if one.get("method") == "notifications/message"]
+            return [dict(one["params"]) for one in heard]
+
+        lists: dict[str, Any] = {"name": "workspace_list", "arguments": {}}
+        wrong: dict[str, Any] = {"name": "workspace_status", "arguments": {"workspace_id": "nosuch"}}
+        (one,) = await told(2, "info", **lists)
+        assert (one["level"], one["data"]["tool"]) == ("info", "workspace_list"), one
+        assert "workspaces" in one["data"]["message"], one
+        assert await told(4, "warning", **lists) == []
+        (one,) = await told(6, "warning", **wrong)
+        assert one["level"] == "warning" and "nosuch" in one["data"]["message"], one
+    return ""
+
+
+@story
 async def detached_commands_run_on_and_are_ended() -> str:
     async with Client(server()) as client, workspace(client, "mcp-detach") as identity:
         begun = await client.call_tool("workspace_exec", {

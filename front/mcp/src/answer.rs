@@ -67,7 +67,7 @@ impl From<Problem> for Answer {
 fn for_a_model(code: &str) -> Option<&'static str> {
     Some(match code {
         "workspace_not_found" => "workspace_list shows those there are",
-        "workspace_ambiguous" => "give more characters of the id",
+        "workspace_ambiguous" | "exec_ambiguous" => "give more characters of the id",
         "exec_not_found" => "exec_list shows those there are",
         "exec_ended" => "exec_wait shows what it printed",
         "exec_lost" => "exec_wait shows what it printed; run it again",

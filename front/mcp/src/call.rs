@@ -19,6 +19,9 @@ use crate::{
 /// minute or less.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// How much later a call answers that its node leaves without a word.
+const AT_LAST: Duration = Duration::from_secs(4);
+
 /// The most that a list may cost, text and document together, bytes.
 pub(crate) const LIST_BUDGET: usize = 20_000;
 
@@ -71,7 +74,12 @@ impl Call {
     /// Does what the tool is for. Dropping it gives the command up that it began.
     pub(crate) async fn answer(self, tool: &'static str) -> Answer {
         let mut notices = self.arguments.notices.clone();
-        let answered = self.dispatch(tool).await;
+        let answered = match self.deadline {
+            Some(deadline) => timeout_at(deadline + AT_LAST, self.dispatch(tool))
+                .await
+                .unwrap_or_else(|_| Err(no_word())),
+            None => self.dispatch(tool).await,
+        };
         let answer = answered.unwrap_or_else(|problem| {
             // An error says it all itself.
             notices.clear();
@@ -160,10 +168,59 @@ impl Call {
     }
 }
 
+/// The node is there and says nothing, which no call of a healthy one comes near.
+fn no_word() -> Problem {
+    let seconds = (PATIENCE + AT_LAST).as_secs();
+    Problem::failed("call_timeout", format!("the node said nothing for {seconds} s"))
+        .hint("call again; on the host: pyro node status, and the log beside its socket")
+}
+
 /// What a task of ours gave.
 fn joined<T>(joined: Result<T, tokio::task::JoinError>) -> T {
     joined.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => unreachable!("nobody aborts it"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_client::NodeLocation;
+
+    use super::*;
+    use crate::{Profile, catalogue};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_says_nothing_is_told_before_a_client_gives_up() {
+        let state = tempfile::tempdir().unwrap();
+        // Its queue takes the connections; nobody ever answers.
+        let _deaf = tokio::net::UnixListener::bind(state.path().join("node.sock")).unwrap();
+        let location = NodeLocation {
+            state: state.path().to_owned(),
+            cache: state.path().to_owned(),
+            program: None,
+        };
+        let settings = Settings {
+            profile: Profile::WorkspaceFull,
+            location: Ok(location),
+            backend: None,
+            current_workspace: None,
+            current_directory: None,
+        };
+        let pyro = Arc::new(Pyro::new(settings));
+        for tool in catalogue::of(Profile::WorkspaceFull) {
+            let given = tool.parameters.iter().filter(|parameter| parameter.required);
+            let given =
+                given.map(|parameter| (parameter.name.to_owned(), "given".into())).collect();
+            let progress = Progress::unheard();
+            let call = Call::new(Arc::clone(&pyro), tool, Some(given), progress).unwrap();
+            let begun = Instant::now();
+            let answer = call.answer(tool.name).await;
+            assert!(begun.elapsed() < Duration::from_secs(45), "{}", tool.name);
+            // The one that needs no node.
+            if tool.name != "vm_reap_expired" {
+                assert!(answer.failed && answer.text.contains("call_timeout"), "{}", tool.name);
+            }
+        }
+    }
 }

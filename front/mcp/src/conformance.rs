@@ -9,7 +9,6 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use pyro_core::Problem;
@@ -38,8 +37,6 @@ const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z
 
 /// No sound at all.
 const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=";
-
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the fixtures on a free port of loopback until the process is asked to end.
 pub fn serve_fixtures(
@@ -362,7 +359,6 @@ impl ServerHandler for Fixtures {
                         let told = ProgressNotificationParam::new(token, progress);
                         let _ = context.peer.notify_progress(told.with_total(100.0)).await;
                     }
-                    tokio::time::sleep(PAUSE).await;
                 }
                 said("done")
             }
@@ -376,7 +372,6 @@ impl ServerHandler for Fixtures {
                             LoggingMessageNotificationParam::new(LoggingLevel::Info, line.into());
                         let _ = context.peer.notify_logging_message(told).await;
                     }
-                    tokio::time::sleep(PAUSE).await;
                 }
                 said("done")
             }

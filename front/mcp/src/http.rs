@@ -60,7 +60,7 @@ pub fn serve_http(
     }
     let state = settings.location.clone()?.state;
     let server = Server::new(settings);
-    serve(move || server.clone(), &state, address, listening)
+    serve(move || server.for_one_client(), &state, address, listening)
 }
 
 /// Serves whatever `handler` makes, behind the three walls.

@@ -14,6 +14,7 @@ mod client_config;
 mod conformance;
 mod exec;
 mod http;
+mod log;
 mod output;
 mod parameter;
 mod profile;

@@ -30,6 +30,12 @@ impl Progress {
         }
     }
 
+    /// To nobody.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        Self { listener: None, started: std::time::Instant::now(), silent: Arc::default() }
+    }
+
     /// Whether anybody listens.
     pub(crate) fn is_heard(&self) -> bool {
         self.listener.is_some() && !self.silent.load(Ordering::Relaxed)

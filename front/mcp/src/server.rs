@@ -1,6 +1,10 @@
 //! The server as the protocol knows it: who it is, which tools it has, and calls of them.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pyro_api::ErrorBody;
 use pyro_core::{Kind, Problem};
@@ -10,10 +14,10 @@ use rmcp::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
         CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult,
         GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetTaskParams, GetTaskResult,
-        Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
+        Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
         ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
         ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-        Reference, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
+        Reference, ServerCapabilities, ServerConfig, SetLevelRequestMethod, Tool, UpdateTaskParams,
     },
     service::RequestContext,
     task_manager::{TaskExit, TaskManager, TaskOptions},
@@ -24,6 +28,7 @@ use crate::{
     answer::{Answer, object},
     call::{Call, Pyro},
     catalogue::{self, Definition},
+    log::Log,
     progress::Progress,
     prompts, resources,
 };
@@ -53,17 +58,22 @@ const WORKSPACE: &str = "pyro gives you Linux VMs of your own. Do anything in th
     workspace_delete when the work is done. For one command without traces: vm_run.\n\
     There is no network yet. Errors carry a code and hints that say what to do.";
 
-/// One server; clones share everything.
-#[derive(Clone)]
+/// One client's server; all of a process share all but the log.
 pub(crate) struct Server {
     pyro: Arc<Pyro>,
     tasks: TaskManager,
+    log: Log,
 }
 
 impl Server {
     /// A server that knows where its node would be, and does not look.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { pyro: Arc::new(Pyro::new(settings)), tasks: TaskManager::new() }
+        Self { pyro: Arc::new(Pyro::new(settings)), tasks: TaskManager::new(), log: Log::default() }
+    }
+
+    /// The same server for one more client.
+    pub(crate) fn for_one_client(&self) -> Self {
+        Self { pyro: Arc::clone(&self.pyro), tasks: self.tasks.clone(), log: Log::default() }
     }
 
     fn profile(&self) -> Profile {
@@ -131,6 +141,7 @@ impl ServerHandler for Server {
     ) -> Result<InitializeResult, ErrorData> {
         let mut told = self.negotiate_initialize(&request)?;
         told.capabilities.extensions = None;
+        told.capabilities.logging = Some(JsonObject::new());
         context.peer.set_peer_info(request);
         Ok(told)
     }
@@ -180,8 +191,12 @@ impl ServerHandler for Server {
             }
             call.answer(tool.name).await.into_result().into()
         };
+        let begun = Instant::now();
         tokio::select! {
-            response = work => Ok(response),
+            response = work => {
+                self.log.called(&context, tool.name, begun, &response).await;
+                Ok(response)
+            }
             // What the call began is dropped with it, which ends it in the guest.
             () = context.ct.cancelled() => {
                 Err(ErrorData::internal_error("the call was cancelled", None))
@@ -212,6 +227,19 @@ impl ServerHandler for Server {
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.tasks.cancel_task(&request.task_id)
+    }
+
+    #[expect(deprecated, reason = "the revisions that have it are still spoken")]
+    async fn set_level(
+        &self,
+        request: rmcp::model::SetLevelRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if context.protocol_version().is_some_and(|version| !version.has_initialize()) {
+            return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
+        }
+        self.log.want(request.level);
+        Ok(())
     }
 
     async fn list_prompts(

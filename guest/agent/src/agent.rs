@@ -148,10 +148,20 @@ impl Agent {
         let agent = self.clone();
         tokio::spawn(async move {
             loop {
-                agent.restock.notified().await;
+                let workload = agent.workload.borrow().clone();
+                let recruit_ended = async {
+                    match &workload {
+                        Some(workload) => workload.recruit_ended().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let wanted = tokio::select! {
+                    () = agent.restock.notified() => STOCK,
+                    () = recruit_ended => 0,
+                };
                 let workload = agent.workload.borrow().clone();
                 if let Some(workload) = workload {
-                    workload.stock(STOCK, &agent.cgroups).await;
+                    workload.stock(wanted, &agent.cgroups).await;
                 }
             }
         });
@@ -179,6 +189,7 @@ impl Agent {
                 }
                 let restarts = agent.restarts.fetch_add(1, Ordering::Relaxed) + 1;
                 agent.workload.send_replace(Some(current.clone()));
+                agent.restock();
                 let event = WorkloadRestarted { reason, restarts };
                 agent
                     .tell(GuestEvent { event: Some(guest_event::Event::WorkloadRestarted(event)) });

@@ -15,7 +15,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
 };
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, BufStream},
+    time::timeout,
+};
 use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 
 use crate::{agent::Agent, call, console, descriptor::Descriptor, sys};
@@ -26,6 +29,8 @@ const PORT_NAME: &str = "pyro.agent";
 const VSOCK: &str = "/dev/vsock";
 const MAX_STREAMS: usize = 128;
 const RECEIVE_WINDOW: usize = 32 << 20;
+/// Room for a small frame and its header, so that both cost one system call.
+const BUFFER: usize = 8 << 10;
 /// Between two wake-ups of the host until it has sent its first bytes.
 const WAKE: Duration = Duration::from_millis(20);
 /// How long a stream may take to say which port it wants.
@@ -90,6 +95,7 @@ async fn serve_port(agent: &Arc<Agent>) -> io::Result<()> {
     config.set_max_num_streams(MAX_STREAMS);
     config.set_split_send_size(pyro_wire::MAX_DATA + pyro_wire::HEADER_BYTES);
     config.set_max_connection_receive_window(Some(RECEIVE_WINDOW));
+    let port = BufStream::with_capacity(BUFFER, BUFFER, port);
     let mut connection = yamux::Connection::new(port.compat(), config, yamux::Mode::Server);
     let mut begun = false;
     loop {

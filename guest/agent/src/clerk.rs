@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 const QUIET: Duration = Duration::from_millis(60);
 /// The longest a job is put off.
 const LONGEST: Duration = Duration::from_secs(1);
-/// So many are put off, not more.
-const MOST: usize = 64;
+/// So many are put off, not more: a command may have to wait for all of them.
+const MOST: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -18,10 +18,18 @@ pub struct Descriptor(Arc<AsyncFd<OwnedFd>>);
 impl Descriptor {
     /// Makes the descriptor non-blocking and watches it.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Self::with_interest(fd, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// One that is only read: nobody is woken for room to write. Never to be waited for with a write.
+    pub fn to_read(fd: OwnedFd) -> io::Result<Self> {
+        Self::with_interest(fd, Interest::READABLE)
+    }
+
+    fn with_interest(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        Ok(Self(Arc::new(crate::sys::watch(fd, both)?)))
+        Ok(Self(Arc::new(crate::sys::watch(fd, interest)?)))
     }
 
     /// Waits until there is something to read, an end, or (for a pidfd) an exit.

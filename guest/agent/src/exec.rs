@@ -33,7 +33,7 @@ use crate::{
     descriptor::Descriptor,
     record,
     refusal::Refusal,
-    spawner::{Process, Spawner},
+    spawner::{Process, STOCK, Spawner},
     spool::{Counts, Limits, Spool, Stored, Stream},
     workload::window_size,
 };
@@ -42,9 +42,11 @@ use crate::{
 const STORED_LIMIT: u64 = 2 << 30;
 /// Execs that may run at once.
 const MAX_RUNNING: usize = 512;
-/// Bytes read from a pipe at once.
+/// Bytes read from a pipe at once: first these, which most commands do not fill,
+const FIRST_READ_BYTES: usize = 4 << 10;
+/// and these once one did.
 const READ_BYTES: usize = 64 << 10;
-/// What a command can write ahead of the agent.
+/// What a command that prints much can write ahead of the agent.
 const PIPE_BYTES: usize = 256 << 10;
 /// While output streams, it is taken at most this often: on one processor every small write would
 /// otherwise cost a turn of its own.
@@ -425,6 +427,7 @@ struct Source {
     descriptor: Option<Descriptor>,
     stream: Stream,
     buffer: Vec<u8>,
+    prints_much: bool,
     taken: Option<Instant>,
     held: bool,
 }
@@ -432,11 +435,14 @@ struct Source {
 impl Source {
     fn new(fd: Option<OwnedFd>, stream: Stream) -> Self {
         let descriptor = fd.and_then(|fd| Descriptor::new(fd).ok());
-        if let Some(pipe) = &descriptor {
-            // A smaller pipe will do.
-            let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+        Self {
+            descriptor,
+            stream,
+            buffer: Vec::new(),
+            prints_much: false,
+            taken: None,
+            held: false,
         }
-        Self { descriptor, stream, buffer: Vec::new(), taken: None, held: false }
     }
 
     /// Waits for output; never comes back once the stream has ended.
@@ -452,12 +458,25 @@ impl Source {
         }
     }
 
+    /// For the next read.
+    fn make_room(&mut self) {
+        if !self.prints_much {
+            self.buffer.resize(FIRST_READ_BYTES, 0);
+        } else if self.buffer.len() < READ_BYTES {
+            self.buffer.resize(READ_BYTES, 0);
+            if let Some(pipe) = &self.descriptor {
+                // A smaller pipe will do.
+                let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+            }
+        }
+    }
+
     /// Reads once, after [`Source::ready`], into the spool.
     async fn pump(&mut self, spool: &Spool) {
         let Some(descriptor) = self.descriptor.clone() else { return };
-        self.buffer.resize(READ_BYTES, 0);
+        self.make_room();
         let read = descriptor.try_read(&mut self.buffer);
-        let partial = matches!(read, Ok(Some(count)) if count < READ_BYTES);
+        let partial = matches!(read, Ok(Some(count)) if count < self.buffer.len());
         self.take(spool, read).await;
         let now = Instant::now();
         let streaming = self.taken.is_some_and(|taken| now - taken < STREAMING);
@@ -467,10 +486,10 @@ impl Source {
 
     /// Reads all that is there, up to a bound, into the spool.
     async fn drain(&mut self, spool: &Spool) {
-        self.buffer.resize(READ_BYTES, 0);
         let mut left = DRAIN_BYTES;
         while left > 0 {
             let Some(descriptor) = self.descriptor.clone() else { return };
+            self.make_room();
             let read = descriptor.read_now(&mut self.buffer);
             let Some(count) = self.take(spool, read).await else { return };
             left = left.saturating_sub(count);
@@ -486,6 +505,7 @@ impl Source {
                 None
             }
             Ok(Some(count)) => {
+                self.prints_much |= count == self.buffer.len();
                 spool.append(self.stream, &self.buffer[..count]).await;
                 Some(count)
             }
@@ -607,8 +627,10 @@ impl Running {
         self.agent.tell(GuestEvent { event: Some(guest_event::Event::ExecEnded(record.clone())) });
         // From here on nobody waits for this task but a shut-down.
         tokio::task::yield_now().await;
-        // One, while the host takes in the end; the others when it is quiet.
-        self.spawner.stock(1, &self.agent.cgroups).await;
+        // While the host takes in the end; else when it is quiet.
+        if self.spawner.is_bare() {
+            self.spawner.stock(STOCK, &self.agent.cgroups).await;
+        }
         self.exec.spool.settle().await;
         let (agent, cgroup, id, record) =
             (self.agent.clone(), self.cgroup, self.id, self.exec.record());

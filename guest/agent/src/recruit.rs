@@ -35,6 +35,8 @@ use crate::{accounts, program, sys};
 const MAX_REQUEST: usize = pyro_wire::MAX_MESSAGE;
 /// `/etc/passwd` and `/etc/group` are read up to here.
 const MAX_TEXT: u64 = 1024 * 1024;
+/// They mostly fit into this.
+const TEXT: usize = 4096;
 
 /// Where a command's start failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +78,9 @@ pub fn serve(socket: OwnedFd, make: impl FnOnce() -> io::Result<()>) -> Step {
     let mut socket = File::from(sys::keep_only(socket));
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let _ = socket.write_all(&pid.to_le_bytes());
+    if made.is_ok() {
+        rehearse();
+    }
     let (step, error) = match made.and_then(|()| receive(&mut socket)) {
         Ok((request, descriptors)) => become_command(&request, &descriptors),
         Err(error) => (Step::Process, error),
@@ -109,6 +114,19 @@ fn receive(socket: &mut File) -> io::Result<(StartExec, Vec<OwnedFd>)> {
     socket.read_exact(&mut body)?;
     let request = StartExec::decode(&body[..]).map_err(io::Error::other)?;
     Ok((request, descriptors))
+}
+
+/// Does what becoming a command takes, with one that cannot be: a forked process pays for every page
+/// that it touches first, and now nobody waits for it.
+fn rehearse() {
+    let request = StartExec { arguments: vec![b"/"[..].into()], ..StartExec::default() };
+    let _ = StartExec::decode(&request.encode_to_vec()[..]).map(|request| {
+        let passwd = read_text("/etc/passwd").unwrap_or_default();
+        accounts::find(&request.user, &passwd, &[]).map(|account| {
+            let environment = program::environment(&account, &request.environment, false);
+            execute(&request, &environment)
+        })
+    });
 }
 
 /// Becomes the command, or says where that failed.
@@ -170,7 +188,7 @@ pub fn read_text(path: &str) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(TEXT);
     file.take(MAX_TEXT).read_to_end(&mut text)?;
     Ok(text)
 }

@@ -18,7 +18,6 @@ use std::{
 
 use pyro_wire::{Message, StartExec};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -36,6 +35,7 @@ use crate::{
     descriptor::Descriptor,
     reaper::Children,
     recruit::Step,
+    sys,
     workload::{ANSWER_BYTES, Answer, OPEN_TERMINAL, START_RECRUIT, window_size},
 };
 
@@ -186,6 +186,21 @@ impl Spawner {
         }
     }
 
+    /// Waits until the oldest of the processes made ahead has ended. While one is not waited for
+    /// ([`Spawner::stock`] does), the workload's PID 1 cannot end.
+    pub async fn recruit_ended(&self) {
+        let oldest = self.recruits().first().map(|recruit| recruit.pidfd.clone());
+        match oldest {
+            Some(pidfd) if pidfd.readable().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Whether no process made ahead is left.
+    pub fn is_bare(&self) -> bool {
+        self.recruits().is_empty()
+    }
+
     fn recruits(&self) -> MutexGuard<'_, Vec<Recruit>> {
         self.recruits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,7 +224,7 @@ impl Spawner {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
                 .map_err(|error| SpawnError::Prepare(error.into()))?;
-        let socket = Descriptor::new(ours).map_err(SpawnError::Prepare)?;
+        let socket = Descriptor::to_read(ours).map_err(SpawnError::Prepare)?;
         self.children.starting();
         let asked = self.ask(START_RECRUIT, &[cgroup.as_fd(), theirs.as_fd()]).await;
         let pid = asked.as_ref().ok().map(|(answer, _)| answer.pid).filter(|pid| *pid > 0);
@@ -348,18 +363,22 @@ struct Become {
 }
 
 impl Recruit {
+    /// Whether it can become a command: one that was killed and does not know yet cannot.
     fn is_alive(&self) -> bool {
-        let mut waiting = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        matches!(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+        !sys::is_dying(&self.pidfd)
     }
 
     /// Tells it its command, and waits until it is one or failed to become one.
     async fn tell(&mut self, request: &StartExec, streams: &[OwnedFd]) -> io::Result<Become> {
         let body = request.encode_to_vec();
+        let order = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
         let streams: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
-        // Nothing was sent before, so four bytes always fit.
-        send(&self.socket, &(body.len() as u32).to_le_bytes(), &streams)?;
-        self.socket.write_all(&body).await?;
+        // Nothing was sent before, so it begins at once.
+        let sent = send(&self.socket, &order, &streams)?;
+        if sent < order.len() {
+            let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?;
+            Descriptor::new(socket)?.write_all(&order[sent..]).await?;
+        }
         let mut said = [0; 12];
         let mut length = 0;
         while length < said.len() {
@@ -389,15 +408,14 @@ impl Recruit {
     }
 }
 
-/// Sends a few bytes with descriptors, at once.
-fn send(socket: &Descriptor, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends bytes with descriptors, at once; says how many, at least one.
+fn send(socket: &Descriptor, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     }
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
+    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
 }
 
 async fn receive(control: &Descriptor) -> io::Result<(Answer, Vec<OwnedFd>)> {

@@ -22,6 +22,16 @@ pub enum WorkspaceError {
         /// Ids (and names) it fits.
         candidates: Vec<String>,
     },
+    /// More than one exec is meant.
+    #[error("{reference:?} could be any of {} execs of workspace {workspace}", candidates.len())]
+    ExecAmbiguous {
+        /// The workspace.
+        workspace: WorkspaceId,
+        /// What was given.
+        reference: String,
+        /// Ids it fits.
+        candidates: Vec<String>,
+    },
     /// No exec is known by that reference.
     #[error("workspace {workspace} has no exec {reference:?}")]
     ExecNotFound {
@@ -145,6 +155,11 @@ impl From<WorkspaceError> for Problem {
                 format!("{reference:?} could be any of: {}", candidates.join(", ")),
             )
             .hint("give more characters of the id, or the whole name"),
+            WorkspaceError::ExecAmbiguous { workspace, reference, candidates } => Self::invalid(
+                "exec_ambiguous",
+                format!("{reference:?} could be any of: {}", candidates.join(", ")),
+            )
+            .hint(format!("give more characters of the id; `pyro ps -a {workspace}` lists all")),
             WorkspaceError::ExecNotFound { workspace, reference } => Self::not_found(
                 "exec_not_found",
                 format!("workspace {workspace} has no exec {reference:?}"),

@@ -176,7 +176,8 @@ impl Handle {
         match fitting.len() {
             0 => Err(not_found()),
             1 => Ok(fitting.remove(0)),
-            _ => Err(WorkspaceError::Ambiguous {
+            _ => Err(WorkspaceError::ExecAmbiguous {
+                workspace: self.id,
                 reference: reference.to_owned(),
                 candidates: fitting.iter().map(|exec| exec.id.to_string()).collect(),
             }),

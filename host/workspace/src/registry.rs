@@ -318,6 +318,11 @@ pub(crate) fn random_bits() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use pyro_core::{ExecId, ExitStatus};
+    use pyro_store::{ExecRecord, ExecState};
+
     use super::*;
 
     /// A stopped workspace's record, as a node before left it.
@@ -349,19 +354,48 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_prefix_that_fits_two_is_told_with_both_and_a_name_goes_before_it() {
-        let home = tempfile::tempdir().unwrap();
-        let state = home.path().join("state");
+    /// An exec's record, of the workspace 7.
+    fn ended(id: u64) -> ExecRecord {
+        ExecRecord {
+            id: ExecId::from_random(id),
+            workspace: WorkspaceId::from_random(7),
+            sequence: 1,
+            command: "true".into(),
+            cwd: "/workspace".into(),
+            detached: false,
+            state: ExecState::Ended(ExitStatus::Code(0)),
+            timed_out: false,
+            cancelled: false,
+            oom_killed: false,
+            started_at: 1,
+            ended_at: Some(2),
+            duration_micros: 1000,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            dropped_from: 0,
+            dropped_to: 0,
+            left_behind: 0,
+            memory_peak_bytes: 0,
+            cpu_micros: 0,
+            output_kept: true,
+        }
+    }
+
+    /// The workspaces of a state directory that a node before left so.
+    async fn found(home: &Path, records: &[WorkspaceRecord], execs: &[ExecRecord]) -> Workspaces {
+        let state = home.join("state");
         std::fs::create_dir(&state).unwrap();
         let store = Store::open(&Layout::new(&state).database()).unwrap();
-        for (id, name) in [(0xabcd_1111_1111, None), (0xabcd_2222_2222, None), (7, Some("abcd2"))] {
-            store.save_workspace_durably(&stopped(id, name)).unwrap();
+        for record in records {
+            store.save_workspace_durably(record).unwrap();
+        }
+        for exec in execs {
+            store.save_exec(exec).unwrap();
         }
         drop(store);
-        let workspaces = Workspaces::open(Settings {
+        Workspaces::open(Settings {
             state,
-            cache: home.path().join("cache"),
+            cache: home.join("cache"),
             program: "/nonexistent/pyro".into(),
             agent: b"",
             search_path: Vec::new(),
@@ -369,7 +403,31 @@ mod tests {
             crash_at: None,
         })
         .await
-        .unwrap();
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_prefix_that_fits_two_execs_is_told_with_both() {
+        let home = tempfile::tempdir().unwrap();
+        let execs = [ended(0xabcd_1111_1111), ended(0xabcd_2222_2222)];
+        let workspaces = found(home.path(), &[stopped(7, None)], &execs).await;
+        let workspace = workspaces.find("000000000007").unwrap();
+        let ambiguous = Problem::from(workspace.find_exec("abcd").unwrap_err());
+        assert_eq!(ambiguous.code, "exec_ambiguous");
+        for id in ["abcd11111111", "abcd22222222"] {
+            assert!(ambiguous.message.contains(id), "{ambiguous}");
+        }
+        assert_eq!(workspace.find_exec("abcd2").unwrap(), execs[1]);
+        let short = Problem::from(workspace.find_exec("abc").unwrap_err());
+        assert_eq!(short.code, "exec_not_found", "too short for a prefix");
+    }
+
+    #[tokio::test]
+    async fn a_prefix_that_fits_two_is_told_with_both_and_a_name_goes_before_it() {
+        let home = tempfile::tempdir().unwrap();
+        let records = [(0xabcd_1111_1111, None), (0xabcd_2222_2222, None), (7, Some("abcd2"))];
+        let records = records.map(|(id, name)| stopped(id, name));
+        let workspaces = found(home.path(), &records, &[]).await;
         let problem = |reference| Problem::from(workspaces.find(reference).unwrap_err());
         let ambiguous = problem("abcd");
         assert_eq!(ambiguous.code, "workspace_ambiguous");

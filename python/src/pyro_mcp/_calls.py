@@ -18,6 +18,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from ._location import StrPath
     from .outcomes import ExecOutcome, RunOutcome, Vm, VmExecResult, VmNetworkInfo
     from .payloads import VmCleanup, Workspace, WorkspaceList
 
@@ -209,7 +210,7 @@ def logs_workspace(workspace: str) -> Call:
 def exec_request(
     command: Command,
     *,
-    cwd: str | None = None,
+    cwd: StrPath | None = None,
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     timeout_seconds: float | None = None,

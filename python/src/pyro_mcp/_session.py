@@ -1,21 +1,25 @@
 """The conversation with one command, without any I/O.
 
 Takes the bytes of an upgraded connection apart and keeps what was not read yet, in bounded memory.
-Refuses to know sockets: `process.py` and `aio.py` feed it.
+Refuses to know sockets: `process.py` and `aio_process.py` feed it.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from . import _wire as wire
-from .errors import PyroError, of_problem
+from .errors import ConflictError, PyroError, of_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .outcomes import ExecOutcome
     from .payloads import VmCleanup
+    from .results import ExecInfo
 
 # The most unread output that is kept of each stream, bytes. Beyond that the oldest goes; the node
 # has it still (`Process.read_output`).
@@ -119,6 +123,17 @@ class Session:
                 self.exec.get("workspace_id"), self.exec.get("exec_id"), cause
             )
 
+    def unsaid(self, cause: BaseException | None) -> PyroError:
+        """Why the command could not be told something."""
+        # What was heard may know better why the connection broke.
+        if self.ended:
+            return ConflictError(
+                "the command has ended", code="exec_ended", hints=["its output can still be read"]
+            )
+        return self.failure or wire.stream_lost(
+            self.exec.get("workspace_id"), self.exec.get("exec_id"), cause
+        )
+
     def _take(self, kind: int, payload: bytes) -> None:
         if kind in self.pending:
             self.offset += len(payload)
@@ -171,3 +186,101 @@ class Session:
             },
         )
         return record, *raw
+
+
+class Told:
+    """What a command's object knows without asking anybody."""
+
+    _session: Session
+
+    def __repr__(self) -> str:
+        name, command = type(self).__name__, self._session.exec["command"]
+        return f"<{name} {self.exec_id} {command!r} in {self.workspace_id}>"
+
+    @property
+    def exec_id(self) -> str:
+        """Identifies the command within its workspace."""
+        return str(self._session.exec["exec_id"])
+
+    @property
+    def workspace_id(self) -> str:
+        """Where it runs."""
+        return str(self._session.exec["workspace_id"])
+
+    @property
+    def info(self) -> ExecInfo:
+        """The command as it was when it was last heard of."""
+        from .results import ExecInfo
+
+        return ExecInfo.of(self._session.exec)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the caller should know, for example that the workspace was started for it."""
+        return list(self._session.notices)
+
+    @property
+    def offset(self) -> int:
+        """The position in its combined output up to which it was received: where to attach."""
+        return self._session.offset
+
+    @property
+    def gap_bytes(self) -> int:
+        """Output that the node dropped from the middle because there was too much of it."""
+        return self._session.gap_bytes
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code once its end was heard."""
+        code: int | None = self._session.exec["exit_code"]
+        return code
+
+
+class TextLines:
+    """Cuts output into lines as it comes."""
+
+    def __init__(self, encoding: str, errors: str) -> None:
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._code = (encoding, errors)
+        self._rest = ""
+
+    def cut(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
+        """The lines that end in this piece, each with what follows it there."""
+        *lines, self._rest = (self._rest + self._decoder.decode(piece)).split("\n")
+        for number, line in enumerate(lines):
+            ahead = "\n".join([*lines[number + 1 :], self._rest]).encode(*self._code)
+            yield line.removesuffix("\r"), ahead
+
+    def last(self) -> Iterator[str]:
+        """The last line, where it has no end."""
+        rest = self._rest + self._decoder.decode(b"", True)
+        if rest:
+            yield rest
+
+
+def end_of_another_process() -> ConflictError:
+    """A forked child used what its parent opened."""
+    return ConflictError(
+        "this end of the command belongs to the process that was forked",
+        code="stream_of_another_process",
+        hints=["attach() gives this process an end of its own"],
+    )
+
+
+def end_closed() -> ConflictError:
+    """It is used after it was closed."""
+    return ConflictError(
+        "this end of the command was closed",
+        code="stream_closed",
+        hints=["attach() gives another"],
+    )
+
+
+def end_detached() -> ConflictError:
+    """It is used after the command was left."""
+    return ConflictError("this end was detached", code="detached", hints=["attach() gives another"])
+
+
+def stdin_closed() -> ConflictError:
+    """Something is written behind the end."""
+    return ConflictError("the command's stdin was closed", code="stdin_closed")

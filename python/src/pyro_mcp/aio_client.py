@@ -12,14 +12,13 @@ from . import _calls as calls
 from . import payloads
 from ._aio_transport import AsyncTransport
 from ._location import StrPath, locate, resolve
-from .aio_process import AsyncProcess
-from .client import BUILD_SILENCE, build_event, opened, pieces
+from ._transfer import BUILD_SILENCE, build_event, opened, pieces
 from .errors import FailedError
-from .process import output_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .aio_process import AsyncProcess
     from .outcomes import (
         DeletedVm,
         ExecOutcome,
@@ -71,7 +70,7 @@ class AsyncPyro:
         self._backend = backend if backend is not None else os.environ.get("PYRO_BACKEND") or None
 
     def __repr__(self) -> str:
-        return f"Pyro(home={self._transport.location.state!r})"
+        return f"{type(self).__name__}(home={self._transport.location.state!r})"
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in calls.PLANNED:
@@ -155,7 +154,7 @@ class AsyncPyro:
         ttl_seconds: int = 600,
         network: bool = False,
         allow_host_compat: bool = False,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> RunOutcome:
@@ -203,14 +202,18 @@ class AsyncPyro:
     async def _vm(self, vm_id: str) -> payloads.Workspace:
         return calls.check_vm(await self._transport.json(calls.status_workspace(self._name(vm_id))))
 
+    async def _vm_id(self, vm_id: str) -> str:
+        vm = await self._vm(vm_id)
+        return vm["workspace_id"]
+
     async def start_vm(self, vm_id: str) -> Vm:
         """Starts a VM; one that runs is answered as it is."""
-        found = (await self._vm(vm_id))["workspace_id"]
+        found = await self._vm_id(vm_id)
         return calls.vm_payload(await self._transport.json(calls.start_workspace(found)))
 
     async def stop_vm(self, vm_id: str) -> Vm:
         """Stops a VM."""
-        found = (await self._vm(vm_id))["workspace_id"]
+        found = await self._vm_id(vm_id)
         return calls.vm_payload(await self._transport.json(calls.stop_workspace(found, None)))
 
     async def status_vm(self, vm_id: str) -> Vm:
@@ -221,7 +224,7 @@ class AsyncPyro:
         self, vm_id: str, *, command: Command, timeout_seconds: float | None = 30
     ) -> VmExecResult:
         """Runs a VM's one command. The VM is deleted afterwards, however it went."""
-        vm = (await self._vm(vm_id))["workspace_id"]
+        vm = await self._vm_id(vm_id)
         try:
             document = calls.exec_request(command, timeout_seconds=timeout_seconds)
             session = await self._transport.gather(
@@ -233,7 +236,7 @@ class AsyncPyro:
 
     async def delete_vm(self, vm_id: str) -> DeletedVm:
         """Deletes a VM."""
-        vm = (await self._vm(vm_id))["workspace_id"]
+        vm = await self._vm_id(vm_id)
         await self._transport.json(calls.delete_workspace(vm))
         return {"vm_id": vm, "deleted": True, "reason": "explicit_delete"}
 
@@ -358,7 +361,7 @@ class AsyncPyro:
         command: Command,
         timeout_seconds: float | None = 30,
         secret_env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
@@ -391,7 +394,7 @@ class AsyncPyro:
         *,
         command: Command,
         timeout_seconds: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         stdin: bool = False,
@@ -410,6 +413,8 @@ class AsyncPyro:
             no_start=no_start,
         )
         call = calls.start_exec(self._name(workspace_id), document)
+        from .aio_process import AsyncProcess
+
         return await AsyncProcess._open(self._transport, call, stdin=stdin)
 
     async def start_exec(
@@ -418,7 +423,7 @@ class AsyncPyro:
         *,
         command: Command,
         timeout_seconds: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         no_start: bool = False,
@@ -484,6 +489,8 @@ class AsyncPyro:
     ) -> AsyncProcess:
         """The streams of a command from this byte of its output on, as often as wanted."""
         call = calls.attach_exec(self._name(workspace_id), exec_id, offset, stdin)
+        from .aio_process import AsyncProcess
+
         return await AsyncProcess._open(self._transport, call, offset=offset, stdin=stdin)
 
     async def read_exec_output(
@@ -497,7 +504,9 @@ class AsyncPyro:
     ) -> ExecOutput:
         """Kept output of a command by range of its combined output."""
         call = calls.exec_output(self._name(workspace_id), exec_id, offset, length, stream)
-        return output_of(*await self._transport.call(call), offset=offset)
+        from .results import ExecOutput
+
+        return ExecOutput.of(*await self._transport.call(call), offset=offset)
 
     # --- the node -------------------------------------------------------------------------------
 

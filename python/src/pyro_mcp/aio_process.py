@@ -6,16 +6,22 @@ Nothing here runs in the background: whoever waits reads for all.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import os
 from typing import TYPE_CHECKING
 
 from . import _calls as calls
 from . import _wire as wire
 from ._aio_transport import TimeLimit
-from ._session import Session
-from .errors import ConflictError, PyroError
-from .process import has_ended, output_of
+from ._session import (
+    Session,
+    TextLines,
+    Told,
+    end_closed,
+    end_detached,
+    end_of_another_process,
+    stdin_closed,
+)
+from .errors import PyroError
 from .results import ExecInfo, ExecOutput
 
 if TYPE_CHECKING:
@@ -71,34 +77,20 @@ class AsyncChannel:
 
     def connected(self) -> Connection:
         if self._pid != os.getpid():
-            raise ConflictError(
-                "this end of the command belongs to the process that was forked",
-                code="stream_of_another_process",
-                hints=["attach() gives this process an end of its own"],
-            )
+            raise end_of_another_process()
         if self.connection is None:
-            raise ConflictError(
-                "this end of the command was closed",
-                code="stream_closed",
-                hints=["attach() gives another"],
-            )
+            raise end_closed()
         return self.connection
 
     async def say(self, frame: bytes) -> None:
         if self.session.over:
-            raise self.session.failure or has_ended()
+            raise self.session.unsaid(None)
         connection = self.connected()
         try:
             connection.writer.write(frame)
             await connection.writer.drain()
         except OSError as error:
-            # The receiving side may know better why the connection broke.
-            if self.session.ended:
-                raise has_ended() from error
-            lost = wire.stream_lost(
-                self.session.exec.get("workspace_id"), self.session.exec.get("exec_id"), error
-            )
-            raise (self.session.failure or lost) from error
+            raise self.session.unsaid(error) from error
 
     async def hear_until(self, condition: Callable[[], bool]) -> None:
         """Hears the node until the condition holds or the command ended.
@@ -164,18 +156,14 @@ class AsyncOutputStream:
 
     async def lines(self, encoding: str = "utf-8", errors: str = "replace") -> AsyncIterator[str]:
         """Lines as they come, without their ends; the last one may have had none."""
-        decoder = codecs.getincrementaldecoder(encoding)(errors)
-        rest = ""
+        lines = TextLines(encoding, errors)
         async for piece in self:
-            *lines, rest = (rest + decoder.decode(piece)).split("\n")
-            for number, line in enumerate(lines):
-                # Whoever stops between two lines finds the others next time.
-                self._ahead = "\n".join([*lines[number + 1 :], rest]).encode(encoding, errors)
-                yield line.removesuffix("\r")
-                self._ahead = b""
-        rest += decoder.decode(b"", True)
-        if rest:
-            yield rest
+            # Whoever stops between two lines finds the others next time.
+            for line, self._ahead in lines.cut(piece):
+                yield line
+            self._ahead = b""
+        for line in lines.last():
+            yield line
 
 
 class AsyncInputStream:
@@ -188,7 +176,7 @@ class AsyncInputStream:
     async def write(self, data: bytes | str) -> int:
         """Sends bytes (or a text, as UTF-8); waits while the command does not read."""
         if self.closed:
-            raise ConflictError("the command's stdin was closed", code="stdin_closed")
+            raise stdin_closed()
         encoded = data.encode() if isinstance(data, str) else bytes(data)
         for frame in wire.stdin_frames(encoded):
             await self._channel.say(frame)
@@ -202,7 +190,7 @@ class AsyncInputStream:
                 await self._channel.say(wire.frame(wire.END))
 
 
-class AsyncProcess:
+class AsyncProcess(Told):
     """A command that runs, and the connection to it.
 
     Leaving it (`async with`) or closing it ends a command that was started by it; one that was
@@ -224,45 +212,6 @@ class AsyncProcess:
         cls, transport: AsyncTransport, call: wire.Call, *, offset: int = 0, stdin: bool = False
     ) -> AsyncProcess:
         return cls(await AsyncChannel.open(transport, call, offset), stdin=stdin)
-
-    def __repr__(self) -> str:
-        return f"<AsyncProcess {self.exec_id} {self.info.command!r} in {self.workspace_id}>"
-
-    @property
-    def exec_id(self) -> str:
-        """Identifies the command within its workspace."""
-        return str(self._session.exec["exec_id"])
-
-    @property
-    def workspace_id(self) -> str:
-        """Where it runs."""
-        return str(self._session.exec["workspace_id"])
-
-    @property
-    def info(self) -> ExecInfo:
-        """The command as it was when it was last heard of."""
-        return ExecInfo.of(self._session.exec)
-
-    @property
-    def notices(self) -> list[str]:
-        """What the caller should know, for example that the workspace was started for it."""
-        return list(self._session.notices)
-
-    @property
-    def offset(self) -> int:
-        """The position in its combined output up to which it was received: where to attach."""
-        return self._session.offset
-
-    @property
-    def gap_bytes(self) -> int:
-        """Output that the node dropped from the middle because there was too much of it."""
-        return self._session.gap_bytes
-
-    @property
-    def exit_code(self) -> int | None:
-        """Its exit code once its end was heard."""
-        code: int | None = self._session.exec["exit_code"]
-        return code
 
     async def wait(self) -> ExecInfo:
         """Waits for its end. Output that is not read meanwhile is kept, up to 16 MiB a stream."""
@@ -292,9 +241,7 @@ class AsyncProcess:
         """Leaves it running: this end is closed, and `attach` finds it again."""
         if not self._session.over:
             await self._channel.say(wire.control(type="detach"))
-            self._session.failure = ConflictError(
-                "this end was detached", code="detached", hints=["attach() gives another"]
-            )
+            self._session.failure = end_detached()
         connection, self._channel.connection = self._channel.connection, None
         if connection is not None:
             # What was said is sent before it is closed.
@@ -311,7 +258,7 @@ class AsyncProcess:
     ) -> ExecOutput:
         """Kept output by range of the combined output, also of what was read already."""
         call = calls.exec_output(self.workspace_id, self.exec_id, offset, length, stream)
-        return output_of(*await self._channel.transport.call(call), offset=offset)
+        return ExecOutput.of(*await self._channel.transport.call(call), offset=offset)
 
     def close(self) -> None:
         """Closes this end; ends the command where it was started by it and still runs."""

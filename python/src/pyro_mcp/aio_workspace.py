@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _calls as calls
+from ._aio_creation import creates
 from .aio_client import AsyncPyro
 from .errors import NotFoundError
 from .results import CommandResult, ExecInfo, ExecOutput, WorkspaceInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from ._location import StrPath
     from .aio_process import AsyncProcess
 
 __all__ = ["AsyncWorkspace"]
@@ -22,37 +24,11 @@ __all__ = ["AsyncWorkspace"]
 Command = calls.Command
 
 
-class _Creation:
-    """Awaited, or entered with `async with`, which deletes what it made."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._made: AsyncWorkspace | None = None
-
-    def __await__(self) -> Generator[Any, None, AsyncWorkspace]:
-        made: Generator[Any, None, AsyncWorkspace] = self._make().__await__()
-        return made
-
-    async def __aenter__(self) -> AsyncWorkspace:
-        self._made = await self
-        return self._made
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._made is not None:
-            await self._made.__aexit__(kind, error, trace)
-
-
 class AsyncWorkspace:
     """A workspace of the local node.
 
-    `AsyncWorkspace.create(...)` makes one, and is awaited, or entered with `async with`: leaving
-    then deletes it. `AsyncWorkspace.get(...)` finds one that is there, and never deletes it by
-    itself.
+    `AsyncWorkspace.create(...)` makes one; used with `async with`, leaving deletes it.
+    `AsyncWorkspace.get(...)` finds one that is there, and never deletes it by itself.
     """
 
     def __init__(
@@ -63,7 +39,8 @@ class AsyncWorkspace:
         self._delete_on_exit = delete_on_exit
 
     @classmethod
-    def create(
+    @creates
+    async def create(
         cls,
         environment: str = "debian:12",
         *,
@@ -76,25 +53,21 @@ class AsyncWorkspace:
         on_expiry: Literal["stop", "delete"] | None = None,
         backend: str | None = None,
         pyro: AsyncPyro | None = None,
-    ) -> _Creation:
-        """Makes a workspace and starts it: to be awaited, or entered with `async with`."""
-
-        async def make() -> AsyncWorkspace:
-            client = pyro if pyro is not None else AsyncPyro()
-            made = await client.create_workspace(
-                environment=environment,
-                name=name,
-                labels=labels,
-                vcpu_count=vcpu_count,
-                mem_mib=mem_mib,
-                disk_mib=disk_mib,
-                ttl_seconds=ttl_seconds,
-                on_expiry=on_expiry,
-                backend=backend,
-            )
-            return cls(client, WorkspaceInfo.of(made), delete_on_exit=True)
-
-        return _Creation(make)
+    ) -> Self:
+        """Makes a workspace and starts it."""
+        client = pyro if pyro is not None else AsyncPyro()
+        made = await client.create_workspace(
+            environment=environment,
+            name=name,
+            labels=labels,
+            vcpu_count=vcpu_count,
+            mem_mib=mem_mib,
+            disk_mib=disk_mib,
+            ttl_seconds=ttl_seconds,
+            on_expiry=on_expiry,
+            backend=backend,
+        )
+        return cls(client, WorkspaceInfo.of(made), delete_on_exit=True)
 
     @classmethod
     async def get(cls, workspace: str = "@", *, pyro: AsyncPyro | None = None) -> Self:
@@ -107,7 +80,8 @@ class AsyncWorkspace:
         """All workspaces, the most recently used first."""
         client = pyro if pyro is not None else AsyncPyro()
         found = []
-        for one in (await client.list_workspaces())["workspaces"]:
+        listed = await client.list_workspaces()
+        for one in listed["workspaces"]:
             try:
                 found.append(await cls.get(one["workspace_id"], pyro=client))
             except NotFoundError:
@@ -117,7 +91,7 @@ class AsyncWorkspace:
 
     def __repr__(self) -> str:
         name = f" {self._info.name!r}" if self._info.name else ""
-        return f"<Workspace {self.id}{name} of {self._info.environment}>"
+        return f"<{type(self).__name__} {self.id}{name} of {self._info.environment}>"
 
     @property
     def id(self) -> str:
@@ -153,7 +127,7 @@ class AsyncWorkspace:
         *,
         check: bool = False,
         timeout: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
@@ -188,7 +162,7 @@ class AsyncWorkspace:
         command: Command,
         *,
         timeout: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         stdin: bool = False,
@@ -211,7 +185,7 @@ class AsyncWorkspace:
         command: Command,
         *,
         timeout: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> ExecInfo:

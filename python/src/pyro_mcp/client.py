@@ -1,18 +1,22 @@
-"""The client: every verb as a method that takes and gives plain data."""
+"""The client: every verb as a method that takes and gives plain data.
+
+Written by `python/tools/generate_blocking.py` from `aio_client.py`: do not edit.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
 from . import _calls as calls
 from . import payloads
 from ._location import StrPath, locate, resolve
+from ._transfer import BUILD_SILENCE, build_event, opened, pieces
 from ._transport import Transport
-from .errors import FailedError, PyroError, of_problem
+from .errors import FailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .outcomes import (
         DeletedVm,
@@ -30,10 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Pyro"]
 
 Command = calls.Command
-
-# How long a build may say nothing, seconds.
-BUILD_SILENCE = 3600.0
-UPLOAD_PIECE = 256 * 1024
 
 
 class Pyro:
@@ -70,7 +70,7 @@ class Pyro:
         self._backend = backend if backend is not None else os.environ.get("PYRO_BACKEND") or None
 
     def __repr__(self) -> str:
-        return f"Pyro(home={self._transport.location.state!r})"
+        return f"{type(self).__name__}(home={self._transport.location.state!r})"
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in calls.PLANNED:
@@ -152,7 +152,7 @@ class Pyro:
         ttl_seconds: int = 600,
         network: bool = False,
         allow_host_compat: bool = False,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> RunOutcome:
@@ -200,14 +200,18 @@ class Pyro:
     def _vm(self, vm_id: str) -> payloads.Workspace:
         return calls.check_vm(self._transport.json(calls.status_workspace(self._name(vm_id))))
 
+    def _vm_id(self, vm_id: str) -> str:
+        vm = self._vm(vm_id)
+        return vm["workspace_id"]
+
     def start_vm(self, vm_id: str) -> Vm:
         """Starts a VM; one that runs is answered as it is."""
-        found = self._vm(vm_id)["workspace_id"]
+        found = self._vm_id(vm_id)
         return calls.vm_payload(self._transport.json(calls.start_workspace(found)))
 
     def stop_vm(self, vm_id: str) -> Vm:
         """Stops a VM."""
-        found = self._vm(vm_id)["workspace_id"]
+        found = self._vm_id(vm_id)
         return calls.vm_payload(self._transport.json(calls.stop_workspace(found, None)))
 
     def status_vm(self, vm_id: str) -> Vm:
@@ -218,7 +222,7 @@ class Pyro:
         self, vm_id: str, *, command: Command, timeout_seconds: float | None = 30
     ) -> VmExecResult:
         """Runs a VM's one command. The VM is deleted afterwards, however it went."""
-        vm = self._vm(vm_id)["workspace_id"]
+        vm = self._vm_id(vm_id)
         try:
             document = calls.exec_request(command, timeout_seconds=timeout_seconds)
             session = self._transport.gather(
@@ -230,7 +234,7 @@ class Pyro:
 
     def delete_vm(self, vm_id: str) -> DeletedVm:
         """Deletes a VM."""
-        vm = self._vm(vm_id)["workspace_id"]
+        vm = self._vm_id(vm_id)
         self._transport.json(calls.delete_workspace(vm))
         return {"vm_id": vm, "deleted": True, "reason": "explicit_delete"}
 
@@ -355,7 +359,7 @@ class Pyro:
         command: Command,
         timeout_seconds: float | None = 30,
         secret_env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
@@ -388,7 +392,7 @@ class Pyro:
         *,
         command: Command,
         timeout_seconds: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         stdin: bool = False,
@@ -396,8 +400,6 @@ class Pyro:
         no_start: bool = False,
     ) -> Process:
         """Runs a command and gives its streams. `terminal` is its size: columns and rows."""
-        from .process import Process
-
         document = calls.exec_request(
             command,
             cwd=cwd,
@@ -409,7 +411,9 @@ class Pyro:
             no_start=no_start,
         )
         call = calls.start_exec(self._name(workspace_id), document)
-        return Process(self._transport, call, stdin=stdin)
+        from .process import Process
+
+        return Process._open(self._transport, call, stdin=stdin)
 
     def start_exec(
         self,
@@ -417,7 +421,7 @@ class Pyro:
         *,
         command: Command,
         timeout_seconds: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         no_start: bool = False,
@@ -480,10 +484,10 @@ class Pyro:
         self, workspace_id: str, exec_id: str, *, offset: int = 0, stdin: bool = False
     ) -> Process:
         """The streams of a command from this byte of its output on, as often as wanted."""
+        call = calls.attach_exec(self._name(workspace_id), exec_id, offset, stdin)
         from .process import Process
 
-        call = calls.attach_exec(self._name(workspace_id), exec_id, offset, stdin)
-        return Process(self._transport, call, offset=offset, stdin=stdin)
+        return Process._open(self._transport, call, offset=offset, stdin=stdin)
 
     def read_exec_output(
         self,
@@ -495,10 +499,10 @@ class Pyro:
         stream: Literal["stdout", "stderr", "combined"] = "combined",
     ) -> ExecOutput:
         """Kept output of a command by range of its combined output."""
-        from .process import output_of
-
         call = calls.exec_output(self._name(workspace_id), exec_id, offset, length, stream)
-        return output_of(*self._transport.call(call), offset=offset)
+        from .results import ExecOutput
+
+        return ExecOutput.of(*self._transport.call(call), offset=offset)
 
     # --- the node -------------------------------------------------------------------------------
 
@@ -522,55 +526,3 @@ class Pyro:
         from .server import Server
 
         return Server(self._transport.location, profile)
-
-
-def build_event(
-    event: dict[str, Any], progress: Callable[[str, float | None], None] | None
-) -> payloads.Environment | None:
-    """Hears one line of a build; what was built, at its end."""
-    if event["type"] == "progress" and progress is not None:
-        progress(event["message"], event.get("fraction"))
-    elif event["type"] == "problem":
-        raise of_problem(event["problem"])
-    elif event["type"] == "done":
-        return cast("payloads.Environment", {**event["environment"], "built": event["built"]})
-    return None
-
-
-class opened:  # noqa: N801 (a context manager, used as a function)
-    """A source to read from, closed afterwards where it was opened here."""
-
-    def __init__(self, source: StrPath | BinaryIO) -> None:
-        if isinstance(source, (str, os.PathLike)):
-            try:
-                self.file: BinaryIO = open(source, "rb")  # noqa: SIM115 (closed by __exit__)
-            except OSError as error:
-                raise unreadable(error) from error
-            self.own = True
-        else:
-            self.file = source
-            self.own = False
-
-    def __enter__(self) -> BinaryIO:
-        return self.file
-
-    def __exit__(self, *_: object) -> None:
-        if self.own:
-            self.file.close()
-
-
-def unreadable(error: OSError) -> PyroError:
-    """What was to be sent could not be read."""
-    return FailedError(f"cannot read what was to be sent: {error}", code="input_unreadable")
-
-
-def pieces(file: BinaryIO) -> Iterator[bytes]:
-    """What a file holds, as it is read."""
-    while True:
-        try:
-            piece = file.read(UPLOAD_PIECE)
-        except OSError as error:
-            raise unreadable(error) from error
-        if not piece:
-            return
-        yield piece

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import select
 import socket
@@ -12,8 +11,16 @@ from typing import TYPE_CHECKING
 
 from . import _calls as calls
 from . import _wire as wire
-from ._session import Session
-from .errors import ConflictError, NodeError, PyroError
+from ._session import (
+    Session,
+    TextLines,
+    Told,
+    end_closed,
+    end_detached,
+    end_of_another_process,
+    stdin_closed,
+)
+from .errors import PyroError
 from .results import ExecInfo, ExecOutput
 
 if TYPE_CHECKING:
@@ -73,33 +80,19 @@ class Channel:
 
     def connected(self) -> socket.socket:
         if self._pid != os.getpid():
-            raise ConflictError(
-                "this end of the command belongs to the process that was forked",
-                code="stream_of_another_process",
-                hints=["attach() gives this process an end of its own"],
-            )
+            raise end_of_another_process()
         if self._stream is None:
-            raise ConflictError(
-                "this end of the command was closed",
-                code="stream_closed",
-                hints=["attach() gives another"],
-            )
+            raise end_closed()
         return self._stream
 
     def say(self, frame: bytes) -> None:
         with self._saying:
             if self.session.over:
-                raise self.session.failure or has_ended()
+                raise self.session.unsaid(None)
             try:
                 self.connected().sendall(frame)
             except OSError as error:
-                # The receiving side may know better why the connection broke.
-                if self.session.ended:
-                    raise has_ended() from error
-                lost = wire.stream_lost(
-                    self.session.exec.get("workspace_id"), self.session.exec.get("exec_id"), error
-                )
-                raise (self.session.failure or lost) from error
+                raise self.session.unsaid(error) from error
 
     def hear_until(self, condition: _Condition, timeout: float | None) -> None:
         """Hears the node until the condition holds or the command ended.
@@ -191,18 +184,13 @@ class OutputStream:
 
     def lines(self, encoding: str = "utf-8", errors: str = "replace") -> Iterator[str]:
         """Lines as they come, without their ends; the last one may have had none."""
-        decoder = codecs.getincrementaldecoder(encoding)(errors)
-        rest = ""
+        lines = TextLines(encoding, errors)
         for piece in self:
-            *lines, rest = (rest + decoder.decode(piece)).split("\n")
-            for number, line in enumerate(lines):
-                # Whoever stops between two lines finds the others next time.
-                self._ahead = "\n".join([*lines[number + 1 :], rest]).encode(encoding, errors)
-                yield line.removesuffix("\r")
-                self._ahead = b""
-        rest += decoder.decode(b"", True)
-        if rest:
-            yield rest
+            # Whoever stops between two lines finds the others next time.
+            for line, self._ahead in lines.cut(piece):
+                yield line
+            self._ahead = b""
+        yield from lines.last()
 
 
 class InputStream:
@@ -215,7 +203,7 @@ class InputStream:
     def write(self, data: bytes | str) -> int:
         """Sends bytes (or a text, as UTF-8); waits while the command does not read."""
         if self.closed:
-            raise ConflictError("the command's stdin was closed", code="stdin_closed")
+            raise stdin_closed()
         encoded = data.encode() if isinstance(data, str) else bytes(data)
         for frame in wire.stdin_frames(encoded):
             self._channel.say(frame)
@@ -240,7 +228,7 @@ class InputStream:
         self.close()
 
 
-class Process:
+class Process(Told):
     """A command that runs, and the connection to it.
 
     Leaving it (`with`), closing it or losing the last reference to it ends a command that was
@@ -249,59 +237,24 @@ class Process:
 
     def __init__(
         self,
-        transport: Transport,
-        call: wire.Call,
+        channel: Channel,
         *,
-        offset: int = 0,
-        stdin: bool = False,
+        stdin: bool,
     ) -> None:
-        self._channel = Channel(transport, call, offset=offset)
-        self._session = self._channel.session
-        self.stdout = OutputStream(self._channel, wire.STDOUT)
+        self._channel = channel
+        self._session = channel.session
+        self.stdout = OutputStream(channel, wire.STDOUT)
         """Its standard output; with a terminal, all its output."""
-        self.stderr = OutputStream(self._channel, wire.STDERR)
+        self.stderr = OutputStream(channel, wire.STDERR)
         """Its standard error."""
-        self.stdin = InputStream(self._channel) if stdin else None
+        self.stdin = InputStream(channel) if stdin else None
         """Its standard input, where that was asked for."""
 
-    def __repr__(self) -> str:
-        return f"<Process {self.exec_id} {self.info.command!r} in {self.workspace_id}>"
-
-    @property
-    def exec_id(self) -> str:
-        """Identifies the command within its workspace."""
-        return str(self._session.exec["exec_id"])
-
-    @property
-    def workspace_id(self) -> str:
-        """Where it runs."""
-        return str(self._session.exec["workspace_id"])
-
-    @property
-    def info(self) -> ExecInfo:
-        """The command as it was when it was last heard of."""
-        return ExecInfo.of(self._session.exec)
-
-    @property
-    def notices(self) -> list[str]:
-        """What the caller should know, for example that the workspace was started for it."""
-        return list(self._session.notices)
-
-    @property
-    def offset(self) -> int:
-        """The position in its combined output up to which it was received: where to attach."""
-        return self._session.offset
-
-    @property
-    def gap_bytes(self) -> int:
-        """Output that the node dropped from the middle because there was too much of it."""
-        return self._session.gap_bytes
-
-    @property
-    def exit_code(self) -> int | None:
-        """Its exit code once its end was heard."""
-        code: int | None = self._session.exec["exit_code"]
-        return code
+    @classmethod
+    def _open(
+        cls, transport: Transport, call: wire.Call, *, offset: int = 0, stdin: bool = False
+    ) -> Process:
+        return cls(Channel(transport, call, offset=offset), stdin=stdin)
 
     def wait(self, timeout: float | None = None) -> ExecInfo:
         """Waits for its end. Output that is not read meanwhile is kept, up to 16 MiB a stream.
@@ -335,23 +288,21 @@ class Process:
         """Leaves it running: this end is closed, and `attach` finds it again."""
         if not self._session.over:
             self._channel.say(wire.control(type="detach"))
-            self._session.failure = ConflictError(
-                "this end was detached", code="detached", hints=["attach() gives another"]
-            )
+            self._session.failure = end_detached()
         self.close()
 
     def attach(self, *, offset: int | None = None, stdin: bool = False) -> Process:
         """Another end of the same command, from where this one is, or from `offset` on."""
         start = self.offset if offset is None else offset
         call = calls.attach_exec(self.workspace_id, self.exec_id, start, stdin)
-        return Process(self._channel.transport, call, offset=start, stdin=stdin)
+        return Process._open(self._channel.transport, call, offset=start, stdin=stdin)
 
     def read_output(
         self, *, offset: int = 0, length: int | None = None, stream: str | None = None
     ) -> ExecOutput:
         """Kept output by range of the combined output, also of what was read already."""
         call = calls.exec_output(self.workspace_id, self.exec_id, offset, length, stream)
-        return output_of(*self._channel.transport.call(call), offset=offset)
+        return ExecOutput.of(*self._channel.transport.call(call), offset=offset)
 
     def close(self) -> None:
         """Closes this end; ends the command where it was started by it and still runs."""
@@ -379,22 +330,3 @@ def _readable(stream: socket.socket, seconds: float) -> bool:
     poll = select.poll()
     poll.register(stream, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
-
-
-def has_ended() -> ConflictError:
-    """The command is not there any more to be told something."""
-    return ConflictError(
-        "the command has ended", code="exec_ended", hints=["its output can still be read"]
-    )
-
-
-def output_of(head: wire.Head, data: bytes, *, offset: int) -> ExecOutput:
-    """Kept output from an answer."""
-    try:
-        start = int(head.headers.get("pyro-output-from", offset))
-        end = int(head.headers.get("pyro-output-end", start + len(data)))
-    except ValueError as error:
-        raise NodeError(
-            f"the positions are no numbers: {error}", code="node_reply_invalid"
-        ) from error
-    return ExecOutput(start=start, end=end, data=data)

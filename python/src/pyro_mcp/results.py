@@ -6,12 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .errors import CommandFailedError
+from .errors import CommandFailedError, NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from typing_extensions import Self
+
+    from ._wire import Head
 
 __all__ = ["CommandResult", "ExecInfo", "ExecOutput", "WorkspaceInfo"]
 
@@ -115,6 +117,18 @@ class ExecOutput:
     """The position after the last byte."""
     data: bytes
     """The bytes of the streams that were asked for."""
+
+    @classmethod
+    def of(cls, head: Head, data: bytes, *, offset: int) -> Self:
+        """What an answer holds that was asked for from this position on."""
+        try:
+            start = int(head.headers.get("pyro-output-from", offset))
+            end = int(head.headers.get("pyro-output-end", start + len(data)))
+        except ValueError as error:
+            raise NodeError(
+                f"the positions are no numbers: {error}", code="node_reply_invalid"
+            ) from error
+        return cls(start=start, end=end, data=data)
 
 
 @dataclass(frozen=True)

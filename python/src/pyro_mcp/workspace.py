@@ -1,4 +1,7 @@
-"""A workspace as an object."""
+"""A workspace as an object.
+
+Written by `python/tools/generate_blocking.py` from `aio_workspace.py`: do not edit.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._location import StrPath
     from .process import Process
 
 __all__ = ["Workspace"]
@@ -25,8 +29,8 @@ Command = calls.Command
 class Workspace:
     """A workspace of the local node.
 
-    `Workspace.create(...)` makes one; used with `with`, leaving deletes it. `Workspace.get(...)`
-    finds one that is there, and never deletes it by itself. Threads may share it.
+    `Workspace.create(...)` makes one; used with `with`, leaving deletes it.
+    `Workspace.get(...)` finds one that is there, and never deletes it by itself.
     """
 
     def __init__(self, pyro: Pyro, info: WorkspaceInfo, *, delete_on_exit: bool = False) -> None:
@@ -75,7 +79,8 @@ class Workspace:
         """All workspaces, the most recently used first."""
         client = pyro if pyro is not None else Pyro()
         found = []
-        for one in client.list_workspaces()["workspaces"]:
+        listed = client.list_workspaces()
+        for one in listed["workspaces"]:
             try:
                 found.append(cls.get(one["workspace_id"], pyro=client))
             except NotFoundError:
@@ -85,7 +90,7 @@ class Workspace:
 
     def __repr__(self) -> str:
         name = f" {self._info.name!r}" if self._info.name else ""
-        return f"<Workspace {self.id}{name} of {self._info.environment}>"
+        return f"<{type(self).__name__} {self.id}{name} of {self._info.environment}>"
 
     @property
     def id(self) -> str:
@@ -121,7 +126,7 @@ class Workspace:
         *,
         check: bool = False,
         timeout: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         input: bytes | str | None = None,  # noqa: A002 (as subprocess.run has it)
@@ -156,7 +161,7 @@ class Workspace:
         command: Command,
         *,
         timeout: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         stdin: bool = False,
@@ -179,7 +184,7 @@ class Workspace:
         command: Command,
         *,
         timeout: float | None = None,
-        cwd: str | None = None,
+        cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> ExecInfo:
@@ -217,7 +222,8 @@ class Workspace:
 
     def execs(self) -> tuple[ExecInfo, ...]:
         """Every command that is remembered, the newest last."""
-        return tuple(ExecInfo.of(one) for one in self._pyro.list_execs(self.id)["execs"])
+        listed = self._pyro.list_execs(self.id)
+        return tuple(ExecInfo.of(one) for one in listed["execs"])
 
     def update(
         self,

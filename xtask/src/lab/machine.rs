@@ -133,9 +133,10 @@ impl Machine {
     fn qemu(&self, directory: &Path) -> Command {
         let memory = self.memory_mebibytes;
         let root = self.image.join("root.ext4").display().to_string().replace(',', ",,");
+        // Without random addresses QEMU need not translate every process anew.
         let kernel_arguments = format!(
             "console=ttyS0 quiet reboot=t panic=-1 mitigations=off random.trust_cpu=on \
-             cryptomgr.notests tsc=reliable tsc_early_khz={}",
+             cryptomgr.notests norandmaps tsc=reliable tsc_early_khz={}",
             self.tsc_khz
         );
         let mut qemu = dies_with_us("qemu-system-x86_64");

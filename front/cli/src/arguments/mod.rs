@@ -177,6 +177,30 @@ mod tests {
     }
 
     #[test]
+    fn the_skill_for_agents_teaches_lines_that_parse() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../skills/pyro/SKILL.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (header, _) = page
+            .strip_prefix("---\nname: pyro\ndescription: ")
+            .unwrap()
+            .split_once("\n---\n")
+            .unwrap();
+        assert!(header.len() <= 1024, "a description is read with every session");
+        let mut taught = 0;
+        for block in page.split("```sh\n").skip(1) {
+            for line in block.split("```").next().unwrap().lines() {
+                let Some(begin) = line.find("pyro ") else { continue };
+                let line = line[begin..].split("  #").next().unwrap().trim_end_matches(')');
+                let words = shell_words::split(line.trim()).unwrap();
+                let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+                parse(&words);
+                taught += 1;
+            }
+        }
+        assert!(taught > 10, "{taught}");
+    }
+
+    #[test]
     fn short_forms_are_the_long_ones() {
         for (short, long) in [
             (&["ls", "-q"][..], &["workspace", "list", "-q"][..]),

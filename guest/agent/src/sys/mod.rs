@@ -18,7 +18,7 @@ pub use entropy::{feed_entropy, reseed};
 pub use interface::bring_up_loopback;
 pub use process::{
     adjust_clock, await_child, block_child_signal, clear_signals, close_all, end_process, execute,
-    keep_only, peek_child, reap_any, set_user, unshare,
+    is_dying, keep_only, peek_child, reap_any, set_user, unshare,
 };
 pub use seccomp::deny_vsock;
 pub use sockets::{kernel_events, vsock_accept, vsock_listen};

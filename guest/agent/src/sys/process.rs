@@ -1,9 +1,9 @@
-//! What a process does to itself before it becomes another program.
+//! What a process does to itself before it becomes another program, and what can be seen of it.
 
 use std::{
     ffi::{CStr, CString},
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
 /// Name spaces to leave for new ones, as in unshare(2).
@@ -41,6 +41,17 @@ pub fn keep_only(kept: OwnedFd) -> OwnedFd {
         libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
     }
     kept
+}
+
+/// Whether a process has been killed, be it that nothing of that shows yet: process_mrelease(2) takes
+/// the memory of such processes only.
+pub fn is_dying(pidfd: &impl AsFd) -> bool {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the call takes numbers, and reaches no memory but that of a process that has no use
+    // for it any more.
+    let answer = super::check(unsafe { libc::syscall(libc::SYS_process_mrelease, pidfd, 0) });
+    let errno = answer.err().and_then(|error| error.raw_os_error());
+    errno != Some(libc::EINVAL)
 }
 
 /// Becomes this user for good.

@@ -1,16 +1,11 @@
-"""How long a command takes by the SDK, beside what `pyro-bench` says of the Rust client.
+"""What the SDK itself costs: its imports, and its own part of a command.
 
-Give it the same binary on the same machine, one after the other:
-
-    PYRO_PROGRAM=target/release/pyro uv run python python/bench/exec.py
-    cargo run --release -p pyro-bench -- --pyro target/release/pyro ...
-
-It prints medians with the quartiles, and as its last line JSON.
+What a whole command costs beside the Rust client is measured by `pyro-bench --python`.
+It prints medians with the quartiles, and as its last line JSON. No virtual machine is needed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import statistics
@@ -25,8 +20,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("sr
 
 from fake_node import FakeNode  # noqa: E402
 
-from pyro_mcp import AsyncWorkspace, Pyro, Workspace  # noqa: E402
-from pyro_mcp.aio_client import AsyncPyro  # noqa: E402
+from pyro_mcp import Pyro  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "100"))
 COMMAND = ["/bin/true"]
@@ -79,29 +73,9 @@ def imports(statement: str) -> list[float]:
     return [time - bare for time in measure(lambda: start(statement), 20)]
 
 
-async def by_asyncio(workspace: str, home: str) -> list[float]:
-    ws = await AsyncWorkspace.get(workspace, pyro=AsyncPyro(home=home))
-    times = []
-    for _ in range(ROUNDS):
-        begun = perf_counter()
-        await ws.run(COMMAND)
-        times.append((perf_counter() - begun) * 1000)
-    return times
-
-
 def main() -> None:
     figures = {name: imports(name) for name in ("import pyro_mcp", "from pyro_mcp import Pyro")}
     figures["the SDK's own part of an exec"] = own_part()
-    with tempfile.TemporaryDirectory(prefix="pyro-bench-") as home:
-        pyro = Pyro(home=home)
-        try:
-            with Workspace.create(mem_mib=256, pyro=pyro) as ws:
-                figures["exec /bin/true by the Python SDK"] = measure(lambda: ws.run(COMMAND))
-                figures["exec /bin/true by the Python SDK, asyncio"] = asyncio.run(
-                    by_asyncio(ws.id, home)
-                )
-        finally:
-            pyro.stop_node()
     show(figures)
 
 
