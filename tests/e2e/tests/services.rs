@@ -20,6 +20,20 @@ trait Services {
         self.service("start", &words)
     }
 
+    /// Calls a verb that must fail with this code; flags stand before the command.
+    fn refused(&self, verb: &str, words: &[&str], code: &str) -> Value {
+        let at = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+        let words = [&words[..at], &["--json"], &words[at..]].concat();
+        let told = self.service(verb, &words).code(1).json();
+        assert_eq!((&told["ok"], &told["code"]), (&false.into(), &code.into()), "{told}");
+        told
+    }
+
+    /// Starts one with these flags and this shell script, which must fail with this code.
+    fn serve_refused(&self, name: &str, flags: &[&str], script: &str, code: &str) -> Value {
+        self.refused("start", &[&[name], flags, &["--", "sh", "-c", script]].concat(), code)
+    }
+
     fn serve_port(&self, name: &str, port: &str, flags: &[&str]) -> Verb {
         let address = format!("127.0.0.1:{port}");
         let words =
@@ -88,18 +102,18 @@ fn one_that_dies_before_it_is_ready_is_told_at_once_with_its_output() {
         told.contains("exit code 3") && told.contains("| oh") && told.contains("| no"),
         "{told}"
     );
-    let problem = of.serve("bad", &flags, "kill -9 $$").fails("service_exited");
+    let problem = of.serve_refused("bad", &flags, "kill -9 $$", "service_exited");
     assert_eq!(problem["last_exit"]["signal"], 9, "{problem}");
     assert_eq!(problem["stop_reason"], "process_exited_before_ready", "{problem}");
     // Without a probe too, unless all it had to do was done.
-    of.serve("quick", &[], "exit 4").fails("service_exited");
+    of.serve_refused("quick", &[], "exit 4", "service_exited");
     of.serve("quick", &[], "echo done").ok();
     assert_eq!(of.shown("quick")["state"], "exited");
-    let problem = of.service("start", &["none", "--", "/no/such"]).fails("command_not_found");
+    let problem = of.refused("start", &["none", "--", "/no/such"], "command_not_found");
     assert!(problem["error"].as_str().unwrap().contains("/no/such"), "{problem}");
     of.service("status", &["none"]).fails("service_not_found");
     let words = ["bad", "--cwd", "/nowhere", "--", "true"];
-    of.service("start", &words).fails("working_directory_not_found");
+    of.refused("start", &words, "working_directory_not_found");
 }
 
 #[test]
@@ -112,12 +126,12 @@ fn one_that_is_not_ready_in_time_is_told_where_it_listens_instead() {
         let start = [&[name, "--on-ready-timeout", action], &flags[..]].concat();
         [&start[..], &["--", "sh", "-c", SERVER, "5173"]].concat()
     };
-    let problem = of.service("start", &words("web", "stop")).fails("service_not_ready");
+    let problem = of.refused("start", &words("web", "stop"), "service_not_ready");
     assert_eq!(problem["stop_reason"], "readiness_timeout", "{problem}");
     assert!(problem["last_probe"]["result"].as_str().unwrap().contains("refused"), "{problem}");
     assert_eq!(of.shown("web")["state"], "failed");
 
-    let problem = of.service("start", &words("web", "keep")).fails("service_not_ready");
+    let problem = of.refused("start", &words("web", "keep"), "service_not_ready");
     let hints = problem["hints"].to_string();
     assert!(hints.contains("127.0.0.1:5173"), "{hints}");
     let kept = of.shown("web");
@@ -163,8 +177,8 @@ fn every_kind_of_probe_finds_its_service_ready() {
     workspace.sh("echo 127.0.0.1 box.test >> /etc/hosts").ok();
     ready("tcp", &["--ready-tcp", "box.test:8082"], &tcp);
     let words = ["x", "--ready-tcp", "nonsense", "--", "true"];
-    of.service("start", &words).fails("invalid_readiness");
-    of.service("start", &["x", "--ready-log", "(", "--", "true"]).fails("invalid_service");
+    of.refused("start", &words, "invalid_readiness");
+    of.refused("start", &["x", "--ready-log", "(", "--", "true"], "invalid_service");
 }
 
 #[test]
@@ -195,7 +209,7 @@ fn a_hostile_listener_is_never_ready_and_never_holds_up_the_others() {
         assert_eq!(of.shown(name)["stop_reason"], "readiness_timeout");
     }
     let endless = ["--ready-command", "sleep 100000", "--ready-timeout-seconds", "1"];
-    of.serve("hangs", &endless, "sleep 100001").fails("service_not_ready");
+    of.serve_refused("hangs", &endless, "sleep 100001", "service_not_ready");
     assert_eq!(workspace.guest_processes("sleep 10000"), 0, "the probe's tree ended with it");
 }
 
@@ -284,7 +298,7 @@ fn dependencies_order_the_start_and_say_what_holds_it_up() {
     let home = Home::new();
     let workspace = home.workspace("debian:12");
     let of = Of(&home, &workspace);
-    of.serve("x", &["--depends-on", "db"], "sleep 1000").fails("dependency_not_found");
+    of.serve_refused("x", &["--depends-on", "db"], "sleep 1000", "dependency_not_found");
     of.serve("db", &["--ready-file", "/tmp/db", "--no-wait"], "sleep 1000").ok();
     of.serve("setup", &["--depends-on", "db:started", "--no-wait"], "echo done").ok();
     let flags = ["--depends-on", "db", "--depends-on", "setup:completed", "--no-wait"];
@@ -302,10 +316,10 @@ fn dependencies_order_the_start_and_say_what_holds_it_up() {
     assert!(started("web") >= of.shown("db")["ready_at"].as_f64().unwrap());
 
     let flags = ["--replace", "--depends-on", "web"];
-    of.serve("db", &flags, "sleep 1000").fails("dependency_cycle");
+    of.serve_refused("db", &flags, "sleep 1000", "dependency_cycle");
     of.service("delete", &["db"]).fails("service_needed");
     of.serve("broken", &["--no-wait"], "exit 1").ok();
-    of.serve("after", &["--depends-on", "broken:completed"], "sleep 1").fails("service_held_up");
+    of.serve_refused("after", &["--depends-on", "broken:completed"], "sleep 1", "service_held_up");
 }
 
 #[test]
@@ -317,7 +331,8 @@ fn starting_again_changes_nothing_and_another_specification_is_refused() {
     let pid = of.shown("web")["pid"].clone();
     let again = of.serve_port("web", "8080", &["--json"]).ok().json();
     assert_eq!((&again["unchanged"], &again["pid"]), (&true.into(), &pid), "{again}");
-    of.serve_port("web", "8081", &[]).fails("service_already_running");
+    let words = ["web", "--ready-tcp", "127.0.0.1:8081", "--", "sh", "-c", SERVER, "8081"];
+    of.refused("start", &words, "service_already_running");
     assert_eq!(of.shown("web")["pid"], pid);
     let other = of.serve_port("web", "8081", &["--replace", "--json"]).ok().json();
     assert_eq!(other["listening_ports"][0]["port"], 8081, "{other}");
@@ -326,9 +341,9 @@ fn starting_again_changes_nothing_and_another_specification_is_refused() {
     assert_ne!(restarted["pid"], other["pid"]);
     let logs = of.service("logs", &["web", "--all"]).ok().text();
     assert_eq!(logs.lines().count(), 3, "the runs' logs follow each other: {logs}");
-    of.service("start", &["../x", "--", "true"]).fails("invalid_service_name");
+    of.refused("start", &["../x", "--", "true"], "invalid_service_name");
     let publish = ["web", "--publish", "80", "--", "true"];
-    of.service("start", &publish).fails("not_available");
+    of.refused("start", &publish, "not_available");
 }
 
 #[test]
@@ -418,8 +433,8 @@ fn logs_are_cut_followed_and_told_apart() {
     let home = Home::new();
     let workspace = home.workspace("debian:12");
     let of = Of(&home, &workspace);
-    let script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; echo bad >&2; \
-                  printf '\\377\\n'; touch /tmp/told; while [ ! -e /tmp/more ]; do sleep 0.1; done; \
+    let script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; sleep 0.1; echo bad >&2; \
+                  sleep 0.1; printf '\\377\\n'; touch /tmp/told; while [ ! -e /tmp/more ]; do sleep 0.1; done; \
                   echo more; sleep 1000";
     of.serve("web", &["--ready-file", "/tmp/told"], script).ok();
     let lines = |words: &[&str]| {

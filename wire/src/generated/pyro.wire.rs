@@ -798,8 +798,8 @@ pub struct ReadServiceEvents {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
 }
-/// A state change of a service. Numbered from 1 for the workspace's whole life, without a gap where
-/// they are kept.
+/// A state change of a service. Numbers grow for the workspace's whole life; there may be none between
+/// two of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceEvent {
     #[prost(uint64, tag = "1")]

@@ -44,8 +44,10 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what earlier boots left in this directory, and goes on there. Blocks.
-    pub fn open(&self, directory: &Path) -> io::Result<()> {
+    /// Takes in what earlier boots left in this directory, and goes on there with numbers above
+    /// `floor`. Blocks. A machine that dies loses what its disk had not got yet, which others may
+    /// have seen: the floor is what grows all the same, the wall clock in microseconds.
+    pub fn open(&self, directory: &Path, floor: u64) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let mut files: Vec<u64> = fs::read_dir(directory)?
             .filter_map(Result::ok)
@@ -57,8 +59,9 @@ impl Journal {
         inner.files = files.into();
         if let Some(last) = inner.files.back().copied() {
             let events = read_file(&path(directory, last));
-            inner.sequence = events.last().map_or(last - 1, |event| event.sequence);
+            inner.sequence = events.last().map_or(last.saturating_sub(1), |event| event.sequence);
         }
+        inner.sequence = inner.sequence.max(floor);
         self.newest.send_replace(inner.sequence);
         Ok(())
     }
@@ -160,14 +163,14 @@ mod tests {
         let event = || ServiceEvent { time_millis: 5, ..ServiceEvent::default() };
         for boot in 0..3 {
             let journal = Journal::default();
-            journal.open(directory.path()).unwrap();
+            journal.open(directory.path(), 0).unwrap();
             for number in 1..=100 {
                 journal.add(event());
                 assert_eq!(*journal.newest().borrow(), boot * 100 + number);
             }
         }
         let journal = Journal::default();
-        journal.open(directory.path()).unwrap();
+        journal.open(directory.path(), 0).unwrap();
         let (mut seen, mut all) = (7, Vec::new());
         loop {
             let events = journal.after(seen);

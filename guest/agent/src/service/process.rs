@@ -167,8 +167,7 @@ impl Run {
         lines: Option<LineWatch>,
     ) -> Exit {
         let Streams { pidfd, out, error } = streams;
-        let pumps = [(out, Stream::Out), (error, Stream::Error)]
-            .map(|(pipe, stream)| tokio::spawn(pump(pipe, stream, log.clone(), lines.clone())));
+        let pump = tokio::spawn(pump([out, error], log.clone(), lines));
         let status = loop {
             let ended = pidfd.readable().await;
             match (ended, agent.children.take_status(self.pid, &pidfd)) {
@@ -189,7 +188,7 @@ impl Run {
             }
             let _ = self.cgroup.emptied().await;
         }
-        finish(pumps).await;
+        finish(pump).await;
         let (code, signal) = match status {
             Some(ExitStatus::Code(code)) => (Some(code), None),
             Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
@@ -200,40 +199,69 @@ impl Run {
     }
 }
 
-async fn finish(pumps: [JoinHandle<()>; 2]) {
-    let until = Instant::now() + STREAMS;
-    for mut pump in pumps {
+async fn finish(mut pump: JoinHandle<()>) {
+    if timeout(STREAMS, &mut pump).await.is_err() {
+        pump.abort();
+    }
+}
+
+/// One stream, until it ends.
+struct Source {
+    pipe: Option<Descriptor>,
+    stream: Stream,
+    lines: Option<LineWatch>,
+}
+
+/// Reads both streams into the log until they end. By turns, stdout first: two pipes do not tell
+/// which was written to first, and what is read together is at most [`TURN`] apart.
+async fn pump(pipes: [Descriptor; 2], log: Arc<Log>, lines: Option<LineWatch>) {
+    let [out, error] = pipes;
+    let source = |pipe, stream| Source { pipe: Some(pipe), stream, lines: lines.clone() };
+    let mut sources = [source(out, Stream::Out), source(error, Stream::Error)];
+    while sources.iter().any(|source| source.pipe.is_some()) {
         tokio::select! {
-            _ = &mut pump => {}
-            () = sleep_until(until) => pump.abort(),
+            () = sources[0].ready() => {}
+            () = sources[1].ready() => {}
+        }
+        let begun = Instant::now();
+        let mut all = true;
+        for source in &mut sources {
+            all &= source.take(&log).await;
+        }
+        if !all {
+            sleep_until(begun + TURN).await;
         }
     }
 }
 
-/// Reads a stream into the log until it ends.
-async fn pump(pipe: Descriptor, stream: Stream, log: Arc<Log>, mut lines: Option<LineWatch>) {
-    let mut taken = None;
-    loop {
-        if let Some(taken) = taken {
-            sleep_until(taken + TURN).await;
+impl Source {
+    async fn ready(&self) {
+        match &self.pipe {
+            Some(pipe) => drop(pipe.readable().await),
+            None => std::future::pending().await,
         }
-        if pipe.readable().await.is_err() {
-            return;
-        }
+    }
+
+    /// Reads once; says whether there may be more at once.
+    async fn take(&mut self, log: &Arc<Log>) -> bool {
+        let Some(pipe) = &self.pipe else { return false };
         let mut buffer = vec![0; READ_BYTES];
         match pipe.try_read(&mut buffer) {
-            Ok(None) => {}
-            Ok(Some(0)) | Err(_) => return,
+            Ok(None) => false,
+            Ok(Some(0)) | Err(_) => {
+                self.pipe = None;
+                false
+            }
             Ok(Some(count)) => {
                 buffer.truncate(count);
-                taken = (count < READ_BYTES).then(Instant::now);
-                if let Some(watch) = &mut lines
+                if let Some(watch) = &mut self.lines
                     && !watch.look_at(&buffer)
                 {
-                    lines = None;
+                    self.lines = None;
                 }
                 buffer.shrink_to_fit();
-                log.append(stream, clock::now(), Bytes::from(buffer)).await;
+                log.append(self.stream, clock::now(), Bytes::from(buffer)).await;
+                count == READ_BYTES
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -32,18 +32,18 @@ pub fn log_directory(services: &Path, name: &str) -> PathBuf {
     directory(services, name).join("log")
 }
 
-/// Writes a record, whole or not at all; `durably`: it outlives a power cut. Blocks.
-pub fn write(directory: &Path, record: &ServiceRecord, durably: bool) -> io::Result<()> {
+/// Writes a record, whole or not at all. Blocks.
+pub fn write(directory: &Path, record: &ServiceRecord) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = directory.join("record.new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&record.encode_to_vec())?;
-    if durably {
-        file.sync_all()?;
-    }
-    drop(file);
-    fs::rename(temporary, directory.join("record"))?;
-    if durably { File::open(directory)?.sync_all() } else { Ok(()) }
+    fs::write(&temporary, record.encode_to_vec())?;
+    fs::rename(temporary, directory.join("record"))
+}
+
+/// Returns when the record is on the disk. Blocks.
+pub fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory.join("record"))?.sync_all()?;
+    File::open(directory)?.sync_all()
 }
 
 /// The records that are there, by name. What is damaged or half-made is removed. Blocks.
@@ -85,8 +85,9 @@ mod tests {
         let services = tempfile::tempdir().unwrap();
         let spec = ServiceSpec { name: "web".into(), ..ServiceSpec::default() };
         let record = ServiceRecord { spec: Some(spec), run: 3, ..ServiceRecord::default() };
-        write(&directory(services.path(), "web"), &record, true).unwrap();
-        write(&directory(services.path(), "other"), &record, false).unwrap();
+        write(&directory(services.path(), "web"), &record).unwrap();
+        sync(&directory(services.path(), "web")).unwrap();
+        write(&directory(services.path(), "other"), &record).unwrap();
         assert_eq!(load(services.path()), [record]);
         assert!(!services.path().join("other").exists());
     }

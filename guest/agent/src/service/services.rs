@@ -66,7 +66,9 @@ impl Services {
     /// Takes in what earlier boots left on the agent disk and, with `resume`, runs again what ran.
     pub fn load(&self, agent: &Arc<Agent>, agent_disk: &Path, resume: bool) {
         let directory = agent_disk.join("services");
-        if let Err(error) = self.journal.open(&agent_disk.join("service-events")) {
+        if let Err(error) =
+            self.journal.open(&agent_disk.join("service-events"), clock::now().as_micros() as u64)
+        {
             console::note(&format!("journal of services: {error}"));
         }
         let records = record::load(&directory);
@@ -152,6 +154,7 @@ impl Services {
             self.stop_one(&service, Why::Asked, None, None).await;
         }
         service.wish(Wish::Start(Box::new(spec))).await;
+        self.settle(&service.name).await;
         let view = until(&service, |view| !view.spawning).await;
         if let Some(problem) = &view.refusal {
             // What never had a process was not started: nothing of it stays behind.
@@ -183,7 +186,19 @@ impl Services {
     ) -> Result<Arc<Service>, Refusal> {
         let service = self.find(name)?;
         self.stop_one(&service, Why::Asked, signal, grace).await;
+        self.settle(name).await;
         Ok(service)
+    }
+
+    /// Returns when a service's record is on the disk: what was asked for outlives the machine's
+    /// sudden end.
+    async fn settle(&self, name: &str) {
+        let Ok(services) = self.directory() else { return };
+        let directory = record::directory(&services, name);
+        let synced = tokio::task::spawn_blocking(move || record::sync(&directory)).await;
+        if let Ok(Err(error)) = synced {
+            console::note(&format!("record of service {name}: {error}"));
+        }
     }
 
     /// Stops every service because the workspace is, those that others depend on after these. They

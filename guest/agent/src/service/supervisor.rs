@@ -78,7 +78,8 @@ enum Input {
     Status(u64, String),
     Health(u64, Seen),
     Ended(u64, Exit),
-    Standing(Standing),
+    /// Of the wait with this number.
+    Standing(u64, Standing),
 }
 
 /// A process that was made.
@@ -249,6 +250,8 @@ struct Supervisor {
     /// Probing, and what else goes on only during this run.
     beside: JoinSet<()>,
     awaiting: Option<AbortHandle>,
+    /// Counts the waits for dependencies: what an earlier one says late is not this one's.
+    waits: u64,
     health_failures: u32,
 }
 
@@ -282,6 +285,7 @@ pub fn look_after(
         refusal: None,
         beside: JoinSet::new(),
         awaiting: None,
+        waits: 0,
         health_failures: 0,
     };
     supervisor.fill_in();
@@ -364,7 +368,8 @@ impl Supervisor {
                 self.feed(Event::Ended(number, exit));
                 self.clear_away(run);
             }
-            Input::Standing(standing) => match standing {
+            Input::Standing(wait, _) if wait != self.waits => {}
+            Input::Standing(_, standing) => match standing {
                 Standing::Met => {
                     self.record.waiting_for.clear();
                     self.feed(Event::DependenciesMet);
@@ -430,13 +435,15 @@ impl Supervisor {
                 if let Some(before) = self.awaiting.take() {
                     before.abort();
                 }
+                self.waits += 1;
+                let wait = self.waits;
                 let (inputs, agent, spec) =
                     (self.inputs.clone(), self.agent.clone(), self.spec.clone());
                 let tell = move |standing| {
-                    let _ = inputs.send(Input::Standing(standing));
+                    let _ = inputs.send(Input::Standing(wait, standing));
                 };
-                let wait = async move { agent.services.await_dependencies(&spec, tell).await };
-                self.awaiting = Some(tokio::spawn(wait).abort_handle());
+                let awaiting = async move { agent.services.await_dependencies(&spec, tell).await };
+                self.awaiting = Some(tokio::spawn(awaiting).abort_handle());
             }
             Effect::Spawn(number) => self.spawn(number),
             Effect::Probe(number) => self.probe(number),
@@ -615,8 +622,7 @@ impl Supervisor {
         self.record.revision += 1;
         self.fill_in();
         (self.record.stdout_bytes, self.record.stderr_bytes) = self.service.log.counted();
-        // Once it was asked to run or not, a power cut does not undo it; the rest is only the past.
-        if let Err(error) = record::write(&self.directory, &self.record, false) {
+        if let Err(error) = record::write(&self.directory, &self.record) {
             crate::console::note(&format!("record of service {}: {error}", self.spec.name));
         }
         self.agent.services.journal.add(ServiceEvent {
