@@ -173,7 +173,7 @@ impl Refusal {
     }
 
     /// The code programs compare.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Generation(_) => "unsupported_generation",
             Self::UnknownCall => "unknown_call",
@@ -208,7 +208,7 @@ impl Refusal {
             Self::DependencyNotFound { .. } => "dependency_not_found",
             Self::TooManyServices(_) => "too_many_services",
             Self::ServiceFiles(_) => "service_failed",
-            Self::Told(_) => "told",
+            Self::Told(problem) => &problem.code,
             Self::Interrupted => "interrupted",
         }
     }
