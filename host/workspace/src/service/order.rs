@@ -199,7 +199,8 @@ fn probe(probe: Probe, timeout_seconds: Option<f64>) -> Result<pyro_wire::Probe,
 
 /// `HOST:PORT`, `[IPV6]:PORT`; without a port, the usual one.
 fn host_and_port(text: &str, usual: Option<u32>) -> Option<(String, u32)> {
-    let (host, port) = match text.strip_prefix('[') {
+    let bracketed = text.strip_prefix('[');
+    let (host, port) = match bracketed {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
@@ -215,7 +216,7 @@ fn host_and_port(text: &str, usual: Option<u32>) -> Option<(String, u32)> {
         port => u32::from(port.parse::<u16>().ok().filter(|port| *port > 0)?),
     };
     let valid = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-    let colons = host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err();
+    let colons = host.contains(':') && bracketed.is_none();
     (!host.is_empty() && host.len() <= 253 && host.chars().all(valid) && !colons)
         .then(|| (host.to_owned(), port))
 }
