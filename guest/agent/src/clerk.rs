@@ -15,9 +15,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// Nothing happened for this long: quiet. Longer than a short command takes under emulation, or
-/// the work for one would be done in the middle of the next.
+/// Nothing happened for this long: quiet.
 const QUIET: Duration = Duration::from_millis(60);
+/// A command that has begun may be a short one, and it is not quiet while it runs: the first of a
+/// boot takes so long under emulation.
+const SHORT: Duration = Duration::from_millis(250);
 /// The longest a job is put off.
 const LONGEST: Duration = Duration::from_secs(1);
 /// So many are put off, not more: a command may have to wait for all of them.
@@ -76,14 +78,18 @@ fn work(queue: &mpsc::Receiver<(Job, bool)>, quiet_for: impl Fn() -> Duration) {
 }
 
 impl Clerk {
-    /// Says that something happens, so that the moment is not taken for a quiet one.
+    /// Says that a command begins.
     pub fn busy(&self) {
-        self.last.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.was_busy_at(self.began.elapsed() + SHORT);
+    }
+
+    fn was_busy_at(&self, since_began: Duration) {
+        self.last.store(since_began.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Does it some time, in turn.
     pub fn put_off(&self, job: impl FnOnce() + Send + 'static) {
-        self.busy();
+        self.was_busy_at(self.began.elapsed());
         let _ = self.jobs.send((Box::new(job), false));
     }
 
