@@ -9,14 +9,21 @@ mod id;
 mod launch;
 mod name;
 mod problem;
+mod service;
+mod signal;
 mod size;
 
 pub use command::Command;
 pub use exit::ExitStatus;
 pub use id::{ExecId, InvalidId, WorkspaceId};
 pub use launch::{Channel, ExitRecord, KeeperRecord, Launch};
-pub use name::{EnvironmentName, InvalidName, LabelKey, LabelValue, WorkspaceName};
+pub use name::{EnvironmentName, InvalidName, LabelKey, LabelValue, ServiceName, WorkspaceName};
 pub use problem::{Kind, Problem, is_disk_full};
+pub use service::{
+    DependencyCondition, HealthCheck, OnReadyTimeout, OnUnhealthy, Probe, RestartPolicy,
+    ServiceSpec, ServiceState,
+};
+pub use signal::parse_signal;
 pub use size::{InvalidSize, Mebibytes, VcpuCount};
 
 /// The directory inside every workspace that holds the user's files.

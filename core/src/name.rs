@@ -106,6 +106,13 @@ name! {
     |text| is_token(text, 128, b"._-:")
 }
 
+name! {
+    /// A service's name within its workspace.
+    ServiceName, "service name",
+    "1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",
+    |text| is_token(text, 64, b"._-")
+}
+
 impl WorkspaceName {
     /// A name that is about to be given: one that could not be mistaken for an id or for a step in
     /// a path. What was named before this rule is still found by its name.

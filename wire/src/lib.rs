@@ -13,7 +13,7 @@
 //! used to reserve memory before it was checked against a bound.
 
 mod frame;
-#[allow(missing_docs, clippy::pedantic, unused_qualifications)]
+#[allow(missing_docs, clippy::pedantic, clippy::large_enum_variant, unused_qualifications)]
 #[path = "generated/pyro.wire.rs"]
 mod messages;
 

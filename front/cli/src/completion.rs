@@ -52,6 +52,19 @@ pub(crate) fn execs() -> Vec<CompletionCandidate> {
     execs.map(|exec| candidate(exec.exec_id.to_string(), &exec.command)).collect()
 }
 
+/// Names of services in all workspaces: which workspace stands before is not known here.
+pub(crate) fn services() -> Vec<CompletionCandidate> {
+    let lists = ask(async |node| {
+        let mut lists = Vec::new();
+        for workspace in node.workspaces().await?.workspaces.into_iter().take(16) {
+            lists.push(node.services(&workspace.workspace_id.to_string()).await?);
+        }
+        Ok(lists)
+    });
+    let services = lists.unwrap_or_default().into_iter().flat_map(|list| list.services);
+    services.map(|it| candidate(it.service_name.to_string(), &it.command)).collect()
+}
+
 /// Names of environments.
 pub(crate) fn environments() -> Vec<CompletionCandidate> {
     match ask(async |node| node.environments().await) {

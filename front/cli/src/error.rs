@@ -51,7 +51,10 @@ impl CommandError {
     pub(crate) fn usage(verb: &str, message: &str) -> Self {
         let mut command = Cli::command();
         command.build();
-        let command = command.find_subcommand_mut(verb).expect("a verb tells its own name");
+        let mut command = &mut command;
+        for word in verb.split(' ') {
+            command = command.find_subcommand_mut(word).expect("a verb tells its own name");
+        }
         let error = command.error(clap::error::ErrorKind::MissingRequiredArgument, message);
         Self::Usage(Box::new(error))
     }

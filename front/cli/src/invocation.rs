@@ -28,14 +28,17 @@ impl Invocation {
             arguments.remove(at);
             words = verb_words(&arguments);
         }
-        let verb = match words.as_slice() {
-            [noun, verb, ..] if is_workspace(noun) => verb.as_str(),
-            [verb, ..] => verb.as_str(),
-            [] => "",
+        let rest = match words.as_slice() {
+            [noun, rest @ ..] if is_workspace(noun) => rest,
+            rest => rest,
         };
+        let verb = rest.first().map_or("", String::as_str);
+        let starts_service =
+            matches!(verb, "service" | "svc") && rest.get(1).is_some_and(|verb| verb == "start");
+        // Of a service's verbs none ends with a command's exit code.
         let runs = matches!(verb, "run" | "exec" | "attach" | "wait" | "shell");
         let mut command = None;
-        if !matches!(verb, "run" | "exec") {
+        if !matches!(verb, "run" | "exec") && !starts_service {
             separator = None;
         }
         if let Some(at) = separator {
@@ -50,10 +53,18 @@ impl Invocation {
     pub(crate) fn unbuilt(&self) -> Option<String> {
         let mut words = self.words.iter().map(String::as_str);
         let first = words.next()?;
+        let service = |noun: &str| matches!(noun, "service" | "svc");
+        let of_service = if is_workspace(first) { self.words.get(1..) } else { self.words.get(..) };
+        if let Some([noun, verb, ..]) = of_service
+            && service(noun)
+            && matches!(verb.as_str(), "up" | "down")
+        {
+            return Some(format!("service {verb}"));
+        }
         let (shown, verb) = if is_workspace(first) {
             let verb = words.next()?;
             (format!("workspace {verb}"), verb)
-        } else if matches!(first, "cp" | "forward" | "service" | "svc" | "diff") {
+        } else if matches!(first, "cp" | "forward" | "diff") {
             return Some(first.to_owned());
         } else {
             return None;
@@ -62,7 +73,6 @@ impl Invocation {
             verb,
             "diff"
                 | "disk"
-                | "events"
                 | "export"
                 | "file"
                 | "forward"
@@ -70,10 +80,8 @@ impl Invocation {
                 | "patch"
                 | "port"
                 | "reset"
-                | "service"
                 | "shell"
                 | "snapshot"
-                | "svc"
                 | "sync"
         );
         unbuilt.then_some(shown)
@@ -87,7 +95,7 @@ fn is_workspace(word: &str) -> bool {
 /// The words that are no flags. No flag before a verb takes a value.
 fn verb_words(arguments: &[OsString]) -> Vec<String> {
     let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-    words.filter(|word| !word.starts_with('-')).take(2).map(str::to_owned).collect()
+    words.filter(|word| !word.starts_with('-')).take(3).map(str::to_owned).collect()
 }
 
 /// Where the `exec` of `exec attach W EXEC` stands, which is another spelling of `attach W EXEC`.
@@ -116,6 +124,9 @@ mod tests {
         assert_eq!(invocation.command.unwrap(), ["git", "--version", "--", "x"]);
         assert!(invocation.runs);
         assert_eq!(of("pyro create -- debian:12").command, None);
+        for line in ["pyro svc start w s -- a b", "pyro ws service start w s --json -- a b"] {
+            assert_eq!(of(line).command.unwrap(), ["a", "b"], "{line}");
+        }
     }
 
     #[test]
@@ -135,6 +146,8 @@ mod tests {
     fn what_is_not_built_is_known_by_name() {
         assert_eq!(of("pyro workspace snapshot list w").unbuilt().unwrap(), "workspace snapshot");
         assert_eq!(of("pyro forward w 80").unbuilt().unwrap(), "forward");
+        assert_eq!(of("pyro ws svc up w").unbuilt().unwrap(), "service up");
+        assert_eq!(of("pyro svc stop up").unbuilt(), None);
         assert_eq!(of("pyro shell w").unbuilt(), None);
     }
 }

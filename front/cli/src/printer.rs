@@ -71,6 +71,14 @@ impl Printer {
         self.raw(text.as_bytes())
     }
 
+    /// One JSON document on one line, its keys sorted.
+    pub(crate) fn json_line(self, document: &impl Serialize) -> Result<(), CommandError> {
+        let value = serde_json::to_value(document).map_err(|error| {
+            Problem::failed("output_failed", "cannot write the result as JSON").cause(error)
+        })?;
+        self.raw(format!("{}\n", sorted(value)).as_bytes())
+    }
+
     /// Help, from the parser.
     pub(crate) fn styled(self, text: &StyledStr) -> Result<(), CommandError> {
         self.data(&text.ansi().to_string())
@@ -110,6 +118,14 @@ impl Printer {
     /// Text from a guest as stdout may show it: as it is unless stdout is a terminal.
     pub(crate) fn shown(self, text: &str) -> Cow<'_, str> {
         if self.stdout_is_terminal { escape::text(text) } else { Cow::Borrowed(text) }
+    }
+
+    /// The same for bytes that are no text: as they are unless stdout is a terminal.
+    pub(crate) fn shown_bytes(self, bytes: Vec<u8>) -> Vec<u8> {
+        if !self.stdout_is_terminal {
+            return bytes;
+        }
+        self.shown(&String::from_utf8_lossy(&bytes)).as_bytes().to_vec()
     }
 
     /// The same for one cell of a table, which never breaks its line.

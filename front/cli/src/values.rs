@@ -20,6 +20,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| rule.to_owned())
 }
 
+/// Reads a moment: a time before now, as in `30s`, `5m`, or a Unix second from the year 2001 on.
+pub(crate) fn moment(text: &str) -> Result<f64, String> {
+    let time = duration(text)?.as_secs_f64();
+    Ok(if time >= 1e9 { time } else { now() - time })
+}
+
 /// Reads a size in MiB as [`Mebibytes`] does.
 pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
     text.parse::<Mebibytes>().map(Mebibytes::get).map_err(|error| error.to_string())

@@ -25,6 +25,7 @@ use crate::{
     exec::Execs,
     reaper::Children,
     refusal::Refusal,
+    service::Services,
     spawner::{STOCK, Spawner},
 };
 
@@ -49,6 +50,8 @@ pub struct Personal {
 pub struct Agent {
     /// Every exec.
     pub execs: Execs,
+    /// Every service.
+    pub services: Services,
     /// Groups for them.
     pub cgroups: ExecCgroups,
     /// Does what nobody waits for.
@@ -71,6 +74,7 @@ impl Agent {
     pub fn new(started: Duration) -> Arc<Self> {
         Arc::new(Self {
             execs: Execs::default(),
+            services: Services::default(),
             cgroups: ExecCgroups::default(),
             clerk: Clerk::default(),
             children: Arc::default(),

@@ -24,6 +24,7 @@ use crate::{
     frames::{FrameReader, FrameWriter, StreamError},
     personal, power,
     refusal::Refusal,
+    service,
     spool::{Cursor, Piece, Stream},
 };
 
@@ -54,7 +55,7 @@ where
     let _ = answer(&frame, &mut reader, &mut writer, &agent).await;
 }
 
-async fn reply<W>(writer: &mut FrameWriter<W>, answer: Answer) -> Result<(), StreamError>
+pub(crate) async fn reply<W>(writer: &mut FrameWriter<W>, answer: Answer) -> Result<(), StreamError>
 where
     W: AsyncWrite + Unpin,
 {
@@ -62,7 +63,10 @@ where
     writer.flush().await
 }
 
-async fn refuse<W>(writer: &mut FrameWriter<W>, refusal: &Refusal) -> Result<(), StreamError>
+pub(crate) async fn refuse<W>(
+    writer: &mut FrameWriter<W>,
+    refusal: &Refusal,
+) -> Result<(), StreamError>
 where
     W: AsyncWrite + Unpin,
 {
@@ -123,6 +127,13 @@ where
         Verb::ShutDown(call) => return shut_down(call.grace_millis, reader, writer, agent).await,
         Verb::Watch(_) => return watch(reader, writer, agent).await,
         Verb::Echo(_) => return echo(reader, writer).await,
+        Verb::ReadServiceLog(call) => {
+            return service::read_log(&call, reader, writer, agent).await;
+        }
+        Verb::ReadServiceEvents(call) => {
+            return service::read_events(call.sequence, reader, writer, agent).await;
+        }
+        verb => service::answer(verb, agent).await,
     };
     match done {
         Ok(answer) => {
@@ -137,7 +148,7 @@ fn list(agent: &Agent) -> ExecList {
     ExecList { records: agent.execs.list().iter().map(|exec| exec.record()).collect() }
 }
 
-fn signal_of(number: u32) -> Result<Signal, Refusal> {
+pub(crate) fn signal_of(number: u32) -> Result<Signal, Refusal> {
     i32::try_from(number)
         .ok()
         .and_then(Signal::from_named_raw)

@@ -217,6 +217,12 @@ impl Cgroup {
         found
     }
 
+    /// What it holds now, bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let file = self.file("memory.current", OFlags::RDONLY).ok();
+        read(file.as_ref()).trim().parse().unwrap_or(0)
+    }
+
     /// What it used so far.
     pub fn usage(&self) -> Usage {
         Usage {

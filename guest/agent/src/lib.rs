@@ -33,6 +33,7 @@ mod reaper;
 mod record;
 mod recruit;
 mod refusal;
+mod service;
 mod spawner;
 mod spool;
 mod sys;

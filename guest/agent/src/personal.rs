@@ -45,6 +45,8 @@ pub async fn personalize(agent: &Arc<Agent>, call: Personalize) -> Result<Person
     spans.close("overlays");
     agent.keep_workload(&call.hostname).await?;
     spans.close("workload");
+    agent.services.load(agent, Path::new(drives::AGENT_DISK), !call.hold_services);
+    spans.close("services");
     let reply = Personalized { spans: spans.closed };
     agent.became(&call.workspace_id);
     *personal = Some(Personal {

@@ -97,6 +97,46 @@ pub enum Refusal {
     /// The clock could not be set.
     #[error("setting the clock")]
     Clock(#[source] io::Error),
+    /// The specification of a service cannot be carried out.
+    #[error("{0}")]
+    InvalidService(String),
+    /// No service of that name.
+    #[error("no service {0:?}")]
+    ServiceNotFound(String),
+    /// It runs as something else.
+    #[error("service {0} runs already, with another specification")]
+    ServiceAlreadyRunning(String),
+    /// It does not run.
+    #[error("service {0} does not run")]
+    ServiceNotRunning(String),
+    /// Others depend on it.
+    #[error("service {name} is needed by {by}")]
+    ServiceNeeded {
+        /// Which.
+        name: String,
+        /// By whom.
+        by: String,
+    },
+    /// It would wait for itself.
+    #[error("services would wait for each other: {0}")]
+    DependencyCycle(String),
+    /// It depends on one that is not there.
+    #[error("service {name} depends on {on}, which there is not")]
+    DependencyNotFound {
+        /// Which.
+        name: String,
+        /// On what.
+        on: String,
+    },
+    /// The bound of services.
+    #[error("there are {0} services already")]
+    TooManyServices(usize),
+    /// Its files could not be made.
+    #[error("making the service's files")]
+    ServiceFiles(#[source] io::Error),
+    /// The same, told once already.
+    #[error("{}", .0.message)]
+    Told(Problem),
     /// The call's task died.
     #[error("the call was interrupted")]
     Interrupted,
@@ -133,7 +173,7 @@ impl Refusal {
     }
 
     /// The code programs compare.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Generation(_) => "unsupported_generation",
             Self::UnknownCall => "unknown_call",
@@ -159,12 +199,25 @@ impl Refusal {
             Self::WorkingDirectory { .. } => "working_directory_not_found",
             Self::UserNotFound(_) => "user_not_found",
             Self::Clock(_) => "clock_failed",
+            Self::InvalidService(_) => "invalid_service",
+            Self::ServiceNotFound(_) => "service_not_found",
+            Self::ServiceAlreadyRunning(_) => "service_already_running",
+            Self::ServiceNotRunning(_) => "service_not_running",
+            Self::ServiceNeeded { .. } => "service_needed",
+            Self::DependencyCycle(_) => "dependency_cycle",
+            Self::DependencyNotFound { .. } => "dependency_not_found",
+            Self::TooManyServices(_) => "too_many_services",
+            Self::ServiceFiles(_) => "service_failed",
+            Self::Told(problem) => &problem.code,
             Self::Interrupted => "interrupted",
         }
     }
 
     /// As the wire carries it.
     pub fn to_problem(&self) -> Problem {
+        if let Self::Told(problem) = self {
+            return problem.clone();
+        }
         let mut causes = Vec::new();
         let mut next = self.source();
         while let (Some(cause), true) = (next, causes.len() < 8) {

@@ -291,6 +291,11 @@ impl Spawner {
         receive(&control).await
     }
 
+    /// The workload's process, which stands in all its name spaces but that of processes.
+    pub fn process_id(&self) -> i32 {
+        self.process.0
+    }
+
     /// Waits until the workload's PID 1 has ended; says how, in words.
     pub async fn ended(&self) -> String {
         let _ = self.init.1.readable().await;

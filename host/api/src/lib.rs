@@ -8,6 +8,7 @@
 mod environment;
 mod exec;
 mod node;
+mod service;
 mod stream;
 mod workspace;
 
@@ -20,7 +21,15 @@ pub use exec::{
     SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
 };
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};
-pub use pyro_core::{Command, Kind, Problem};
+pub use pyro_core::{
+    Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,
+    RestartPolicy, ServiceName, ServiceSpec, ServiceState,
+};
+pub use service::{
+    DeletedService, ListeningPort, LogBytes, RestartService, Service, ServiceExit, ServiceList,
+    ServiceLogEntry, ServiceLogs, ServiceProbe, SignalService, StartService, StartedService,
+    StopService, WorkspaceEvent,
+};
 pub use stream::{
     ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, STREAM_PROTOCOL, ServerControl,
     StreamFrame, StreamKind, stream_header,

@@ -18,17 +18,21 @@
 //! ```
 
 mod connection;
+mod documents;
 mod error;
 mod exec_stream;
 mod location;
 mod node;
 mod selection;
+mod services;
 mod start;
 mod sys;
 
+pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
 pub use location::NodeLocation;
 pub use node::{BuildStream, Node, Output};
 pub use pyro_api as api;
 pub use selection::Selections;
+pub use services::ServiceLogQuery;

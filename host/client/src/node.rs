@@ -338,17 +338,17 @@ impl Node {
         }
     }
 
-    async fn send(&self, call: Call) -> Result<Response<Incoming>, ClientError> {
+    pub(crate) async fn send(&self, call: Call) -> Result<Response<Incoming>, ClientError> {
         call.send(self.stream().await?).await
     }
 
-    async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
+    pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
         let name = call.name();
         document(&name, self.send(call).await?).await
     }
 
     /// A question may be asked again: the node may have ended by idleness just before it heard it.
-    async fn get<T: DeserializeOwned>(&self, target: String) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, target: String) -> Result<T, ClientError> {
         match self.json(Call::new(Method::GET, target.clone())).await {
             Err(ClientError::Lost { .. }) => self.json(Call::new(Method::GET, target)).await,
             answer => answer,

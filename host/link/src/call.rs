@@ -13,7 +13,7 @@ use crate::stream::{LinkError, Stream};
 
 /// How long a guest may take to answer a call that does no work to speak of. Generous, because an
 /// emulated guest under load is slow; a guest that is silent for longer is as good as dead.
-const ANSWER: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
 /// Reaches one guest's agent.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Link {
         self.call_within(verb, ANSWER).await
     }
 
-    async fn call_within(
+    pub(crate) async fn call_within(
         &self,
         verb: Verb,
         limit: Duration,
@@ -56,7 +56,12 @@ impl Link {
         tokio::time::timeout(limit, conversation).await.unwrap_or(Err(LinkError::Silent(limit)))
     }
 
-    async fn done(&self, verb: Verb, name: &'static str, limit: Duration) -> Result<(), LinkError> {
+    pub(crate) async fn done(
+        &self,
+        verb: Verb,
+        name: &'static str,
+        limit: Duration,
+    ) -> Result<(), LinkError> {
         match self.call_within(verb, limit).await?.0 {
             reply::Result::Done(_) => Ok(()),
             _ => Err(LinkError::Mismatch(name)),

@@ -6,8 +6,10 @@
 
 mod call;
 mod exec;
+mod service;
 mod stream;
 
 pub use call::{Link, Watching};
 pub use exec::{ExecSender, ExecStream, Output, OutputReader};
+pub use service::{LogReader, ServiceEvents};
 pub use stream::{LinkError, Stream};

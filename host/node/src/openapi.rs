@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::routes::{environments, execs, node, run, workspaces};
+use crate::routes::{environments, execs, node, run, services, workspaces};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +41,17 @@ use crate::routes::{environments, execs, node, run, workspaces};
         execs::attach,
         execs::output,
         execs::logs,
+        services::list,
+        services::start,
+        services::status,
+        services::stop,
+        services::restart,
+        services::wait,
+        services::signal,
+        services::delete,
+        services::logs,
+        services::stream_logs,
+        services::events,
         run::run,
     ),
     components(schemas(pyro_api::BuildEvent, pyro_api::ErrorBody, pyro_api::RunResult,))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyro_api::{CreateWorkspace, ExecRequest, UpdateWorkspace};
+use pyro_api::{CreateWorkspace, ExecRequest, StartService, UpdateWorkspace};
 use pyro_core::{
     LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH, WorkspaceName,
 };
@@ -179,23 +179,37 @@ pub(crate) fn seconds_limit(seconds: f64) -> Result<Duration, Problem> {
     }
 }
 
-/// A signal's number from its name (with or without `SIG`) or number.
-pub(crate) fn signal(text: &str) -> Result<u32, Problem> {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = text.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    if let Some(index) = NAMES.iter().position(|known| *known == name) {
-        return Ok(index as u32 + 1);
+/// Which of both streams are meant: stdout, stderr.
+pub(crate) fn streams(name: Option<&str>) -> Result<(bool, bool), Problem> {
+    match name {
+        None | Some("combined") => Ok((true, true)),
+        Some("stdout") => Ok((true, false)),
+        Some("stderr") => Ok((false, true)),
+        Some(other) => {
+            Err(Problem::invalid("invalid_stream", format!("{other:?} is not a stream"))
+                .hint("the streams are: stdout, stderr, combined"))
+        }
     }
-    match text.parse() {
-        Ok(number @ 1..=64) => Ok(number),
-        _ => Err(Problem::invalid("invalid_signal", format!("{text:?} is not a signal"))
-            .hint("give a name as TERM, INT, HUP, KILL, or a number from 1 to 64")),
+}
+
+/// A grace period; 0: KILL at once.
+pub(crate) fn grace(seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
+    match seconds {
+        None => Ok(None),
+        Some(0.0) => Ok(Some(Duration::ZERO)),
+        Some(seconds) => seconds_limit(seconds).map(Some),
     }
+}
+
+/// Refuses what the contract names and nobody has built yet.
+pub(crate) fn available(request: &StartService) -> Result<(), Problem> {
+    if !request.published_ports.is_empty() {
+        return Err(not_available("published ports"));
+    }
+    if !request.secret_env.is_empty() {
+        return Err(not_available("secrets"));
+    }
+    Ok(())
 }
 
 pub(crate) fn not_available(what: &str) -> Problem {
@@ -230,15 +244,5 @@ mod tests {
         assert_eq!(with(|r| r.network_policy = Some("x".into())), "invalid_network_policy");
         assert_eq!(with(|r| r.backend = Some("xen".into())), "invalid_backend");
         assert_eq!(with(|r| r.on_expiry = Some("explode".into())), "invalid_on_expiry");
-    }
-
-    #[test]
-    fn signals_are_read_in_every_spelling() {
-        assert_eq!(signal("term").unwrap(), 15);
-        assert_eq!(signal("SIGKILL").unwrap(), 9);
-        assert_eq!(signal("2").unwrap(), 2);
-        for bad in ["", "0", "65", "SIGNOPE"] {
-            assert_eq!(signal(bad).unwrap_err().code, "invalid_signal");
-        }
     }
 }

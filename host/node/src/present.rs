@@ -1,10 +1,17 @@
 //! Records into payloads.
 
+use std::fmt::Write as _;
+
 use pyro_api::{
-    Exec, ExecResult, Workspace, WorkspaceLastCommand, WorkspaceSeed, WorkspaceSummary,
+    ErrorBody, Exec, ExecResult, ListeningPort, LogBytes, Service, ServiceExit, ServiceLogEntry,
+    ServiceProbe, StartedService, Workspace, WorkspaceEvent, WorkspaceLastCommand, WorkspaceSeed,
+    WorkspaceSummary,
 };
-use pyro_core::{Problem, WORKSPACE_PATH};
-use pyro_workspace::{ExecRecord, ExecState, Handle, OnExpiry, Phase, Snapshot, WorkspaceRecord};
+use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
+use pyro_workspace::{
+    ExecRecord, ExecState, Handle, LogEntry, OnExpiry, Outcome, Phase, ServiceEvent, ServiceRecord,
+    Snapshot, WorkspaceRecord,
+};
 
 /// How commands reach their guest.
 pub(crate) const EXECUTION_MODE: &str = "guest_vsock";
@@ -36,7 +43,15 @@ fn expires_at(record: &WorkspaceRecord, last_activity: u64) -> Option<f64> {
     record.ttl_seconds.filter(|_| may).map(|ttl| seconds(last_activity) + ttl as f64)
 }
 
-pub(crate) fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace {
+/// How many services a workspace has, and how many of them run.
+pub(crate) async fn service_counts(handle: &Handle) -> (u64, u64) {
+    let services = handle.services_in_brief().await.unwrap_or_default();
+    let running = services.iter().filter(|service| service.pid.is_some()).count();
+    (services.len() as u64, running as u64)
+}
+
+pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace {
+    let (service_count, running_service_count) = service_counts(handle).await;
     let record = &snapshot.record;
     let last_activity = handle.last_activity_millis();
     let execution_mode = if record.was_started { EXECUTION_MODE } else { "pending" };
@@ -87,8 +102,8 @@ pub(crate) fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace {
         }),
         reset_count: 0,
         last_reset_at: None,
-        service_count: 0,
-        running_service_count: 0,
+        service_count,
+        running_service_count,
         metadata: std::collections::BTreeMap::new(),
         backend: record.backend.clone(),
         accelerated: record.accelerated,
@@ -101,7 +116,8 @@ fn labels(record: &WorkspaceRecord) -> std::collections::BTreeMap<String, String
     record.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
-pub(crate) fn summary(handle: &Handle) -> WorkspaceSummary {
+pub(crate) async fn summary(handle: &Handle) -> WorkspaceSummary {
+    let (service_count, running_service_count) = service_counts(handle).await;
     let snapshot = handle.snapshot();
     let record = &snapshot.record;
     let last_activity = handle.last_activity_millis();
@@ -117,9 +133,191 @@ pub(crate) fn summary(handle: &Handle) -> WorkspaceSummary {
         last_activity_at: seconds(last_activity),
         expires_at: expires_at(record, last_activity),
         command_count: record.command_count,
-        service_count: 0,
-        running_service_count: 0,
+        service_count,
+        running_service_count,
         backend: record.backend.clone(),
+    }
+}
+
+pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Service {
+    let code = |exit_code: Option<i32>, signal: Option<i32>| {
+        exit_code.or(signal.map(|signal| ExitStatus::Signal(signal).shell_code()))
+    };
+    let last = record.last_exit.as_ref();
+    let exit_code = last
+        .filter(|_| record.pid.is_none() && record.ended_at.is_some())
+        .and_then(|exit| code(exit.exit_code, exit.signal));
+    Service {
+        workspace_id,
+        service_name: record.name.clone(),
+        state: record.state,
+        ready: record.ready,
+        health: record.healthy.map(|well| if well { "passing" } else { "failing" }.to_owned()),
+        command: record.command.clone(),
+        cwd: record.cwd.clone(),
+        started_at: record.started_at.map(seconds),
+        ready_at: record.ready_at.map(seconds),
+        ended_at: record.ended_at.map(seconds),
+        exit_code,
+        pid: record.pid,
+        execution_mode: EXECUTION_MODE.into(),
+        readiness: record.readiness.clone(),
+        stop_reason: record.stop_reason.clone(),
+        detail: record.detail.clone(),
+        stopping: record.stopping,
+        published_ports: Vec::new(),
+        restart_count: record.restart_count,
+        restart_policy: record.restart,
+        last_exit: last.map(|exit| ServiceExit {
+            exit_code: exit.exit_code,
+            signal: exit.signal,
+            oom_killed: exit.oom_killed,
+            ended_at: seconds(exit.ended_at),
+        }),
+        depends_on: record.depends_on.clone(),
+        waiting_for: record.waiting_for.clone(),
+        last_probe: record
+            .last_probe
+            .as_ref()
+            .map(|(at, result)| ServiceProbe { at: seconds(*at), result: result.clone() }),
+        status_text: record.status_text.clone(),
+        listening_ports: record
+            .listening
+            .iter()
+            .map(|(address, port)| ListeningPort { address: address.clone(), port: *port })
+            .collect(),
+        memory_bytes: record.memory_bytes,
+        cpu_seconds: record.cpu_micros as f64 / 1e6,
+        log_bytes: LogBytes { stdout: record.stdout_bytes, stderr: record.stderr_bytes },
+    }
+}
+
+pub(crate) fn started_service(
+    workspace_id: WorkspaceId,
+    started: &pyro_workspace::StartedService,
+    notices: Vec<String>,
+) -> StartedService {
+    let failure = started.outcome.and_then(|outcome| not_ready(&started.record, outcome));
+    StartedService {
+        service: service(workspace_id, &started.record),
+        unchanged: started.unchanged,
+        log_tail: if failure.is_some() { started.log_tail.clone() } else { Vec::new() },
+        notices,
+        failure: failure.map(ErrorBody::from),
+    }
+}
+
+/// Why a service is not as was waited for; none where it is.
+fn not_ready(record: &ServiceRecord, outcome: Outcome) -> Option<Problem> {
+    let name = &record.name;
+    let problem = match outcome {
+        Outcome::Met => return None,
+        _ if !record.waiting_for.is_empty() => Problem::failed(
+            "service_held_up",
+            format!("service {name} waits for {}", record.waiting_for.join(", ")),
+        )
+        .hint("`pyro service list` shows how these are"),
+        Outcome::TimedOut => not_in_time(record, "the time to wait is over"),
+        Outcome::Ended => match (record.state, record.stop_reason.as_deref()) {
+            (ServiceState::Running, _) | (_, Some("readiness_timeout")) => {
+                not_in_time(record, "its time to become ready is over")
+            }
+            (_, Some("dependency_failed")) => Problem::failed(
+                "service_held_up",
+                format!(
+                    "service {name}: {}",
+                    record.detail.as_deref().unwrap_or("a dependency failed")
+                ),
+            ),
+            (_, Some("start_failed")) => Problem::failed(
+                "service_exited",
+                format!(
+                    "service {name}: {}",
+                    record.detail.as_deref().unwrap_or("it did not start")
+                ),
+            ),
+            _ => {
+                let how = match record.last_exit.as_ref() {
+                    Some(exit) if exit.oom_killed => "was ended for want of memory".to_owned(),
+                    Some(exit) => match (exit.exit_code, exit.signal) {
+                        (Some(code), _) => format!("ended with exit code {code}"),
+                        (None, Some(signal)) => format!("was ended by signal {signal}"),
+                        (None, None) => "ended".to_owned(),
+                    },
+                    None => "does not run".to_owned(),
+                };
+                let problem = Problem::failed(
+                    "service_exited",
+                    format!("service {name} {how} before it was ready"),
+                );
+                match record.state {
+                    ServiceState::Backoff | ServiceState::Starting => problem.hint(
+                        "its restart policy goes on starting it; `pyro service stop` ends that",
+                    ),
+                    _ => problem,
+                }
+            }
+        },
+    };
+    Some(problem)
+}
+
+fn not_in_time(record: &ServiceRecord, why: &str) -> Problem {
+    let mut problem = Problem::failed(
+        "service_not_ready",
+        format!("service {} is not ready: {why}", record.name),
+    );
+    if let Some((_, result)) = &record.last_probe {
+        problem = problem.cause(format!("the last probe: {result}"));
+    }
+    let ports: Vec<_> = record
+        .listening
+        .iter()
+        .map(|(address, port)| {
+            if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            }
+        })
+        .collect();
+    let asked = match &record.readiness {
+        Some(Probe::Tcp { address }) => Some(address.as_str()),
+        Some(Probe::Http { url }) => Some(url.as_str()),
+        _ => None,
+    };
+    match (asked, ports.as_slice()) {
+        (Some(_), []) => problem.hint("it listens on no port"),
+        (Some(asked), ports) => {
+            problem.hint(format!("it listens on {}; the probe asks {asked}", ports.join(", ")))
+        }
+        (None, _) => problem,
+    }
+}
+
+pub(crate) fn log_entry(entry: &LogEntry) -> ServiceLogEntry {
+    let text = String::from_utf8(entry.bytes.to_vec()).ok();
+    let hex = text.is_none().then(|| {
+        entry.bytes.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    });
+    ServiceLogEntry {
+        offset: entry.offset,
+        at_micros: entry.at_micros,
+        stream: if entry.stderr { "stderr" } else { "stdout" }.into(),
+        text,
+        hex,
+    }
+}
+
+pub(crate) fn event(id: WorkspaceId, cursor: u64, event: &ServiceEvent) -> WorkspaceEvent {
+    WorkspaceEvent {
+        cursor,
+        at: seconds(event.at),
+        event: if event.deleted { "service_deleted" } else { "service_changed" }.into(),
+        service: service(id, &event.service),
     }
 }
 

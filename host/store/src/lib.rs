@@ -1,4 +1,4 @@
-//! Metadata in SQLite: workspaces and execs.
+//! Metadata in SQLite: workspaces, execs, services and what happened to these.
 //!
 //! Owns the database file and its schema. Refuses to know what a state means: it keeps what
 //! `workspace` tells it. The `phase` of a workspace *is* the journal: it is written, durably, before
@@ -9,9 +9,11 @@
 //! may lose the last moments before a power cut, which ends every VM anyway.
 
 mod record;
+mod services;
 mod store;
 
 pub use record::{
-    ExecRecord, ExecState, LastCommand, OnExpiry, Phase, WorkspaceKind, WorkspaceRecord,
+    ExecRecord, ExecState, LastCommand, OnExpiry, Phase, ServiceEvent, ServiceExit, ServiceRecord,
+    WorkspaceKind, WorkspaceRecord,
 };
 pub use store::{Store, StoreError};

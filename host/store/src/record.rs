@@ -1,10 +1,10 @@
-//! What is kept of a workspace and of an exec.
+//! What is kept of a workspace, of an exec and of a service.
 
 use std::collections::BTreeMap;
 
 use pyro_core::{
-    EnvironmentName, ExecId, ExitStatus, LabelKey, LabelValue, Mebibytes, VcpuCount, WorkspaceId,
-    WorkspaceName,
+    DependencyCondition, EnvironmentName, ExecId, ExitStatus, LabelKey, LabelValue, Mebibytes,
+    Probe, RestartPolicy, ServiceName, ServiceState, VcpuCount, WorkspaceId, WorkspaceName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -169,4 +169,90 @@ pub struct ExecRecord {
     pub cpu_micros: u64,
     /// Whether the host holds a copy of its output.
     pub output_kept: bool,
+}
+
+/// What is known of a service: as its guest last told it. Times are milliseconds since the Unix
+/// epoch.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Its name.
+    pub name: ServiceName,
+    /// Where it stands.
+    pub state: ServiceState,
+    /// Whether a probe of this run passed.
+    pub ready: bool,
+    /// Passing or failing; none where nobody looks.
+    pub healthy: Option<bool>,
+    /// As payloads show it.
+    pub command: String,
+    /// Where it is started.
+    pub cwd: String,
+    /// How it is found out that it is ready.
+    pub readiness: Option<Probe>,
+    /// When it is started again.
+    pub restart: RestartPolicy,
+    /// Restarts by policy since it was last started.
+    pub restart_count: u32,
+    /// What it needs of others.
+    pub depends_on: BTreeMap<ServiceName, DependencyCondition>,
+    /// Those that hold it up.
+    pub waiting_for: Vec<String>,
+    /// Whether it is being stopped.
+    pub stopping: bool,
+    /// Beginning of the newest run.
+    pub started_at: Option<u64>,
+    /// When that was ready.
+    pub ready_at: Option<u64>,
+    /// When it ended.
+    pub ended_at: Option<u64>,
+    /// In the workload's PID namespace.
+    pub pid: Option<u32>,
+    /// Why it does not run.
+    pub stop_reason: Option<String>,
+    /// More about it.
+    pub detail: Option<String>,
+    /// How the last run that ended did so.
+    pub last_exit: Option<ServiceExit>,
+    /// What the last probe saw, and when.
+    pub last_probe: Option<(u64, String)>,
+    /// What it last said of itself.
+    pub status_text: Option<String>,
+    /// Its memory, when it was measured.
+    pub memory_bytes: u64,
+    /// CPU time of this run, microseconds.
+    pub cpu_micros: u64,
+    /// Bytes it wrote to stdout.
+    pub stdout_bytes: u64,
+    /// Bytes it wrote to stderr.
+    pub stderr_bytes: u64,
+    /// Addresses and ports it listens on, when that was looked at.
+    pub listening: Vec<(String, u16)>,
+    /// Counts its runs.
+    pub run: u64,
+    /// Counts the changes of this record in the guest.
+    pub revision: u64,
+}
+
+/// How a run of a service ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ServiceExit {
+    /// Its main process's exit code.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether the kernel ended a process of it for want of memory.
+    pub oom_killed: bool,
+    /// When.
+    pub ended_at: u64,
+}
+
+/// A state change of a service, as it was told.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    /// When it happened, milliseconds since the Unix epoch.
+    pub at: u64,
+    /// The service after it.
+    pub service: ServiceRecord,
+    /// The service is gone.
+    pub deleted: bool,
 }

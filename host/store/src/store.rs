@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{ExecRecord, ExecState, WorkspaceRecord};
 
 /// The migrations, oldest first. Never changed once released, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE workspaces (
         id TEXT PRIMARY KEY,
         name TEXT UNIQUE,
@@ -26,7 +27,24 @@ const MIGRATIONS: &[&str] = &["
         record TEXT NOT NULL
     ) STRICT;
     CREATE INDEX execs_by_workspace ON execs(workspace, sequence);
-"];
+",
+    "
+    CREATE TABLE services (
+        workspace TEXT NOT NULL REFERENCES workspaces(id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (workspace, name)
+    ) STRICT;
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        workspace TEXT NOT NULL REFERENCES workspaces(id) ON DELETE CASCADE,
+        guest_sequence INTEGER,
+        record TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX events_by_guest ON events(workspace, guest_sequence);
+    CREATE INDEX events_by_workspace ON events(workspace, id);
+",
+];
 
 /// Keeping metadata failed.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +115,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+pub(crate) fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |source| StoreError::Statement { operation, source }
 }
 
@@ -136,7 +154,7 @@ impl Store {
         Ok(Self { connection: Mutex::new(connection) })
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic while the lock was held left no transaction open: they roll back when dropped.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,7 +251,7 @@ impl Store {
         Ok(())
     }
 
-    fn read_all<T: DeserializeOwned>(
+    pub(crate) fn read_all<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         query: &str,
@@ -271,11 +289,11 @@ fn save_workspace(connection: &Connection, record: &WorkspaceRecord) -> Result<(
     Ok(())
 }
 
-fn serialize(record: &impl Serialize) -> String {
+pub(crate) fn serialize(record: &impl Serialize) -> String {
     serde_json::to_string(record).expect("records are plain data")
 }
 
-fn parse<T: DeserializeOwned>(id: &str, text: &str) -> Result<T, StoreError> {
+pub(crate) fn parse<T: DeserializeOwned>(id: &str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|source| StoreError::Record { id: id.to_owned(), source })
 }
 

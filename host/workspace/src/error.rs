@@ -194,8 +194,15 @@ impl From<WorkspaceError> for Problem {
                     | "command_not_executable"
                     | "working_directory_not_found"
                     | "user_not_found"
-                    | "invalid_exec" => Self::invalid(code, message),
-                    "exec_not_found" => Self::not_found(code, message),
+                    | "invalid_exec"
+                    | "invalid_service"
+                    | "dependency_cycle"
+                    | "dependency_not_found"
+                    | "too_many_services" => Self::invalid(code, message),
+                    "exec_not_found" | "service_not_found" => Self::not_found(code, message),
+                    "service_already_running" | "service_not_running" | "service_needed" => {
+                        Self::conflict(code, message)
+                    }
                     _ => Self::failed(code, message),
                 };
                 problem.causes = causes;

@@ -66,6 +66,12 @@ pub struct StartedExec {
 #[derive(Debug)]
 pub struct InUseGuard(#[allow(dead_code, reason = "held, not read")] InUse);
 
+impl InUseGuard {
+    pub(crate) fn new(handle: &Handle) -> Self {
+        Self(handle.activity.begin())
+    }
+}
+
 /// What an attach finds.
 #[derive(Debug)]
 pub enum Attached {

@@ -8,11 +8,12 @@
 //!                              keeps the image from being pruned by any node that shares the cache
 //! workspaces/<id>/vm/          the keeper's directory (made anew for each start)
 //! workspaces/<id>/execs/       copies of finished execs' output
+//! workspaces/<id>/services/    copies of services' logs
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use pyro_core::{ExecId, WorkspaceId};
+use pyro_core::{ExecId, ServiceName, WorkspaceId};
 
 /// The extension of a copy of an output.
 pub(crate) const OUTPUT: &str = "output";
@@ -62,6 +63,14 @@ impl Layout {
 
     pub(crate) fn output(&self, id: WorkspaceId, exec: ExecId) -> PathBuf {
         self.execs(id).join(format!("{exec}.{OUTPUT}"))
+    }
+
+    pub(crate) fn services(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("services")
+    }
+
+    pub(crate) fn service_log(&self, id: WorkspaceId, service: &ServiceName) -> PathBuf {
+        self.services(id).join(format!("{service}.log"))
     }
 }
 

@@ -23,6 +23,7 @@ mod output;
 mod owner;
 mod platform;
 mod registry;
+mod service;
 mod state;
 mod vm;
 
@@ -33,6 +34,10 @@ pub use layout::occupied_bytes;
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
-pub use pyro_store::{ExecRecord, ExecState, OnExpiry, Phase, WorkspaceKind, WorkspaceRecord};
+pub use pyro_store::{
+    ExecRecord, ExecState, OnExpiry, Phase, ServiceEvent, ServiceRecord, WorkspaceKind,
+    WorkspaceRecord,
+};
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};
+pub use service::{LogEntry, LogQuery, Outcome, ServiceLog, StartedService};

@@ -11,7 +11,7 @@ use std::{
 
 use pyro_core::{EnvironmentName, Problem, WorkspaceId, WorkspaceName};
 use pyro_store::{Phase, Store, WorkspaceKind, WorkspaceRecord};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -55,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) platform: Platform,
     pub(crate) crash: CrashPoint,
     pub(crate) tasks: TaskTracker,
+    /// Changes whenever an event was kept.
+    pub(crate) events: watch::Sender<u64>,
     handles: Mutex<BTreeMap<WorkspaceId, Handle>>,
 }
 
@@ -95,6 +97,7 @@ impl Workspaces {
             crash: CrashPoint(settings.crash_at.clone()),
             platform: Platform::open(settings)?,
             tasks: TaskTracker::new(),
+            events: watch::Sender::default(),
             handles: Mutex::default(),
         });
         let known: HashSet<_> = records.iter().map(|record| record.id).collect();
@@ -280,7 +283,9 @@ impl Handle {
     /// Bytes of its agent disk and of the records kept for it. Blocking.
     pub fn record_bytes(&self) -> u64 {
         let layout = &self.context.layout;
-        occupied_bytes(&layout.agent_disk(self.id)) + occupied_bytes(&layout.execs(self.id))
+        occupied_bytes(&layout.agent_disk(self.id))
+            + occupied_bytes(&layout.execs(self.id))
+            + occupied_bytes(&layout.services(self.id))
     }
 }
 

@@ -42,6 +42,11 @@ impl Vm {
         directory.is_locked("keeper.lock").ok()?.then(|| Self::at(directory))
     }
 
+    /// Whether its keeper lives, and so the VM.
+    pub(crate) fn lives(&self) -> bool {
+        self.directory.is_locked("keeper.lock").unwrap_or(false)
+    }
+
     /// Waits until the keeper has ended, and the VM with it.
     pub(crate) async fn ended(&self) {
         if let Ok(mut control) = self.directory.connect_async("keeper.sock").await {

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 __all__ = [
     "BuildEvent",
     "DeletedEnvironment",
+    "DeletedService",
     "DeletedWorkspace",
     "DiskUsage",
     "Environment",
@@ -20,15 +21,29 @@ __all__ = [
     "ExecLogEntry",
     "ExecResult",
     "ImportedEnvironment",
+    "ListeningPort",
+    "LogBytes",
     "NodeStatus",
     "NodeStopped",
     "PrunedEnvironments",
     "PrunedWorkspaces",
+    "RestartService",
     "RunResult",
+    "Service",
+    "ServiceExit",
+    "ServiceList",
+    "ServiceLogEntry",
+    "ServiceLogs",
+    "ServiceProbe",
+    "SignalService",
+    "StartService",
+    "StartedService",
+    "StopService",
     "Terminal",
     "VmCleanup",
     "Workspace",
     "WorkspaceDiskUsage",
+    "WorkspaceEvent",
     "WorkspaceLastCommand",
     "WorkspaceList",
     "WorkspaceLogs",
@@ -90,6 +105,19 @@ class DeletedEnvironment(TypedDict):
 
     name: str
     """The name."""
+
+
+class DeletedService(TypedDict):
+    """The reply to a delete."""
+
+    deleted: bool
+    """Always true."""
+
+    service_name: str
+    """What was deleted."""
+
+    workspace_id: str
+    """Where it was."""
 
 
 class DeletedWorkspace(TypedDict):
@@ -356,6 +384,26 @@ class ImportedEnvironment(Environment):
     """Bytes of tar that were read."""
 
 
+class ListeningPort(TypedDict):
+    """Where a process listens."""
+
+    address: str
+    """An address of the guest; `0.0.0.0` and `::` mean all."""
+
+    port: int
+    """The port."""
+
+
+class LogBytes(TypedDict):
+    """Bytes of both streams."""
+
+    stderr: int
+    """Of stderr."""
+
+    stdout: int
+    """Of stdout."""
+
+
 class NodeStatus(TypedDict):
     """The node as it stands."""
 
@@ -432,6 +480,16 @@ class PrunedWorkspaces(TypedDict):
     """Bytes on the host that this frees."""
 
 
+class RestartService(TypedDict):
+    """Begins a new run of a service."""
+
+    no_start: bool | None
+    """Do not start a stopped workspace for this; fail instead."""
+
+    no_wait: bool | None
+    """Answer at once, rather than when it is ready or cannot be any more."""
+
+
 class RunResult(ExecResult):
     """The payload of `run --json`."""
 
@@ -440,6 +498,237 @@ class RunResult(ExecResult):
 
     vm_id: str
     """The VM, deleted by now."""
+
+
+class Service(TypedDict):
+    """A service."""
+
+    command: str
+    """The text, or the arguments joined with shell quoting."""
+
+    cpu_seconds: float
+    """CPU time of this run."""
+
+    cwd: str
+    """Where it is started."""
+
+    depends_on: dict[str, str]
+    """What it needs of others: `started`, `ready` or `completed`."""
+
+    detail: str | None
+    """More about it, one line."""
+
+    ended_at: float | None
+    """When it ended."""
+
+    execution_mode: str
+    """`guest_vsock`."""
+
+    exit_code: int | None
+    """Of the newest run, once it ended; 128+N when signal N ended it."""
+
+    health: str | None
+    """`passing` or `failing`; null where nobody looks, or not yet."""
+
+    last_exit: ServiceExit | None
+
+    last_probe: ServiceProbe | None
+
+    listening_ports: list[ListeningPort]
+    """Addresses and ports its processes listen on."""
+
+    log_bytes: LogBytes
+    """Bytes it wrote, kept or dropped."""
+
+    memory_bytes: int
+    """Memory of all its processes."""
+
+    pid: int | None
+    """Its main process, as its workspace sees it."""
+
+    published_ports: list[dict[str, Any]]
+    """Always empty so far."""
+
+    readiness: dict[str, Any] | None
+    """How it is found out that it is ready."""
+
+    ready: bool
+    """Whether a probe of this run passed, or it needs none and has run for a moment."""
+
+    ready_at: float | None
+    """When that was ready."""
+
+    restart_count: int
+    """Restarts by policy since it was last started."""
+
+    restart_policy: str
+    """`no`, `on-failure`, `always` or `unless-stopped`."""
+
+    service_name: str
+    """Its name."""
+
+    started_at: float | None
+    """Beginning of its newest run."""
+
+    state: str
+    """`starting`, `running`, `backoff`, `exited`, `failed` or `stopped`."""
+
+    status_text: str | None
+    """What it last said of itself (sd_notify)."""
+
+    stop_reason: str | None
+    """Why it does not run: `process_exited_before_ready`, `readiness_timeout`, `sigterm`,
+    `sigkill` (or another signal that was asked for), `workspace_stopped`, `workspace_crashed`,
+    `health_check_failed`, `restart_limit`, `dependency_failed`, `start_failed`, or how the
+    workspace's machine ended. Null while it runs, and where it ended by itself.
+    """
+
+    stopping: bool
+    """Whether it is being stopped."""
+
+    waiting_for: list[str]
+    """Those that hold it up."""
+
+    workspace_id: str
+    """Where it is."""
+
+
+class ServiceExit(TypedDict):
+    """How a run ended."""
+
+    ended_at: float
+    """When."""
+
+    exit_code: int | None
+    """Null when a signal ended it."""
+
+    oom_killed: bool
+    """Whether the kernel ended a process of it for want of memory."""
+
+    signal: int | None
+    """The signal that ended it."""
+
+
+class ServiceList(TypedDict):
+    """The services of a workspace, by name."""
+
+    count: int
+    """How many."""
+
+    running_count: int
+    """How many run."""
+
+    services: list[Service]
+    """The services."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class ServiceLogEntry(TypedDict):
+    """A piece of a log: one document of the NDJSON stream."""
+
+    at_micros: int
+    """When it came, microseconds since the Unix epoch."""
+
+    hex: str | None
+    """The bytes in hexadecimal, where they are not UTF-8."""
+
+    offset: int
+    """Position of its first byte in both streams together."""
+
+    stream: str
+    """`stdout` or `stderr`."""
+
+    text: str | None
+    """UTF-8; null where it is none."""
+
+
+class ServiceLogs(Service):
+    """A service with the end of its log."""
+
+    stderr: str
+    """UTF-8 with replacement."""
+
+    stdout: str
+    """UTF-8 with replacement."""
+
+    tail_lines: int | None
+    """How many lines of each were asked for; null: all."""
+
+    truncated: bool
+    """Whether there was more than this."""
+
+
+class ServiceProbe(TypedDict):
+    """What a probe saw."""
+
+    at: float
+    """When."""
+
+    result: str
+    """In words."""
+
+
+class SignalService(TypedDict):
+    """Sends a signal to a service."""
+
+    signal: str
+    """A name with or without `SIG`, or a number."""
+
+    whole_tree: bool | None
+    """To every process of it, rather than to its main process's group."""
+
+
+class StartService(TypedDict):
+    """Starts a service. One that runs as it should is left alone; one that ended gets a new run."""
+
+    no_start: bool | None
+    """Do not start a stopped workspace for this; fail instead."""
+
+    no_wait: bool | None
+    """Answer at once, rather than when it is ready or cannot be any more."""
+
+    published_ports: list[dict[str, Any]] | None
+    """Not available yet."""
+
+    replace: bool | None
+    """Where it runs as something else: stop that and start this."""
+
+    secret_env: dict[str, str] | None
+    """Not available yet."""
+
+    service: dict[str, Any]
+    """What it is: `name`, `command` and, as wanted, `cwd`, `env`, `user`, `readiness`,
+    `ready_timeout_seconds`, `ready_interval_ms`, `on_ready_timeout`, `restart`,
+    `restart_limit`, `stop_signal`, `stop_grace_seconds`, `health`, `depends_on`,
+    `log_limit_bytes`.
+    """
+
+
+class StartedService(Service):
+    """What came of a start, a restart or a wait."""
+
+    failure: ErrorBody | None
+
+    log_tail: list[str]
+    """Where it did not become ready: its last lines of output."""
+
+    notices: list[str]
+    """What the caller should know, for example that the workspace was started for it."""
+
+    unchanged: bool
+    """It ran already, as it should."""
+
+
+class StopService(TypedDict):
+    """Stops a service."""
+
+    grace_seconds: float | None
+    """Another time between it and KILL; 0: KILL at once."""
+
+    signal: str | None
+    """Another signal than its own: a name with or without `SIG`, or a number."""
 
 
 class Terminal(TypedDict):
@@ -595,6 +884,22 @@ class WorkspaceDiskUsage(TypedDict):
 
     workspace_id: str
     """The workspace."""
+
+
+class WorkspaceEvent(TypedDict):
+    """A state change: one document of the NDJSON stream."""
+
+    at: float
+    """When it happened."""
+
+    cursor: int
+    """Where to go on from: give it as `after`."""
+
+    event: str
+    """`service_changed` or `service_deleted`."""
+
+    service: Service
+    """The service after it."""
 
 
 class WorkspaceLastCommand(TypedDict):

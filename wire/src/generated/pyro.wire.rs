@@ -5,7 +5,10 @@ pub struct Call {
     /// The protocol generation the host speaks. A guest that does not know it answers with a Problem.
     #[prost(uint32, tag = "1")]
     pub generation: u32,
-    #[prost(oneof = "call::Verb", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(
+        oneof = "call::Verb",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+    )]
     pub verb: ::core::option::Option<call::Verb>,
 }
 /// Nested message and enum types in `Call`.
@@ -36,12 +39,30 @@ pub mod call {
         Watch(super::Watch),
         #[prost(message, tag = "13")]
         Echo(super::Echo),
+        #[prost(message, tag = "14")]
+        StartService(super::StartService),
+        #[prost(message, tag = "15")]
+        ListServices(super::ListServices),
+        #[prost(message, tag = "16")]
+        StopService(super::StopService),
+        #[prost(message, tag = "17")]
+        RestartService(super::RestartService),
+        #[prost(message, tag = "18")]
+        WaitService(super::WaitService),
+        #[prost(message, tag = "19")]
+        SignalService(super::SignalService),
+        #[prost(message, tag = "20")]
+        DeleteService(super::DeleteService),
+        #[prost(message, tag = "21")]
+        ReadServiceLog(super::ReadServiceLog),
+        #[prost(message, tag = "22")]
+        ReadServiceEvents(super::ReadServiceEvents),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
-    #[prost(oneof = "reply::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "reply::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub result: ::core::option::Option<reply::Result>,
 }
 /// Nested message and enum types in `Reply`.
@@ -64,6 +85,10 @@ pub mod reply {
         Done(super::Done),
         #[prost(message, tag = "8")]
         OutputRange(super::OutputRange),
+        #[prost(message, tag = "9")]
+        Service(super::ServiceReply),
+        #[prost(message, tag = "10")]
+        ServiceList(super::ServiceList),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -120,6 +145,9 @@ pub struct Personalize {
     /// Fed to the kernel's pool, at most 512 bytes.
     #[prost(bytes = "bytes", tag = "4")]
     pub entropy: ::prost::bytes::Bytes,
+    /// Leave services that ran before as they are, rather than run them again.
+    #[prost(bool, tag = "5")]
+    pub hold_services: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Personalized {
@@ -396,4 +424,556 @@ pub struct WorkloadRestarted {
     pub reason: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
     pub restarts: u32,
+}
+/// What a service is. Kept on the agent disk, and compared to tell whether a start asks for the same.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceSpec {
+    /// 1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub arguments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(message, repeated, tag = "3")]
+    pub environment: ::prost::alloc::vec::Vec<EnvironmentVariable>,
+    /// Absolute, resolved inside the workload.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub working_directory: ::prost::bytes::Bytes,
+    /// As in StartExec.
+    #[prost(string, tag = "5")]
+    pub user: ::prost::alloc::string::String,
+    /// The command as it was given, for showing.
+    #[prost(string, tag = "6")]
+    pub command: ::prost::alloc::string::String,
+    /// None: ready once it has run for a moment.
+    #[prost(message, optional, tag = "7")]
+    pub readiness: ::core::option::Option<Probe>,
+    #[prost(uint64, tag = "8")]
+    pub ready_timeout_millis: u64,
+    /// The longest time between two probes.
+    #[prost(uint64, tag = "9")]
+    pub ready_interval_millis: u64,
+    /// Leave it running when it did not become ready in time.
+    #[prost(bool, tag = "10")]
+    pub keep_on_ready_timeout: bool,
+    /// 0: TERM.
+    #[prost(uint32, tag = "11")]
+    pub stop_signal: u32,
+    /// Between that signal and KILL.
+    #[prost(uint64, tag = "12")]
+    pub stop_grace_millis: u64,
+    #[prost(enumeration = "RestartPolicy", tag = "13")]
+    pub restart: i32,
+    /// Restarts in a row without a stable run, after which it has failed. 0: the default.
+    #[prost(uint32, tag = "14")]
+    pub restart_limit: u32,
+    #[prost(message, optional, tag = "15")]
+    pub health: ::core::option::Option<HealthCheck>,
+    #[prost(message, repeated, tag = "16")]
+    pub depends_on: ::prost::alloc::vec::Vec<Dependency>,
+    /// Of each stream; 0: the default.
+    #[prost(uint64, tag = "17")]
+    pub log_limit_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Probe {
+    /// Of one try. 0: the default.
+    #[prost(uint64, tag = "7")]
+    pub timeout_millis: u64,
+    #[prost(oneof = "probe::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    pub kind: ::core::option::Option<probe::Kind>,
+}
+/// Nested message and enum types in `Probe`.
+pub mod probe {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A path that exists; absolute, resolved inside the workload.
+        #[prost(bytes, tag = "1")]
+        File(::prost::bytes::Bytes),
+        #[prost(message, tag = "2")]
+        Tcp(super::TcpProbe),
+        #[prost(message, tag = "3")]
+        Http(super::HttpProbe),
+        #[prost(message, tag = "4")]
+        Command(super::CommandProbe),
+        /// A regular expression that a line of output matches.
+        #[prost(string, tag = "5")]
+        Log(::prost::alloc::string::String),
+        /// READY=1 on NOTIFY_SOCKET (sd_notify).
+        #[prost(message, tag = "6")]
+        Notify(super::NotifyProbe),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpProbe {
+    /// An address or a name.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpProbe {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    /// Path and query.
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandProbe {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub arguments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotifyProbe {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealthCheck {
+    #[prost(message, optional, tag = "1")]
+    pub probe: ::core::option::Option<Probe>,
+    #[prost(uint64, tag = "2")]
+    pub interval_millis: u64,
+    /// Failures in a row that mean failing.
+    #[prost(uint32, tag = "3")]
+    pub retries: u32,
+    /// After ready, failures do not count for this long.
+    #[prost(uint64, tag = "4")]
+    pub start_period_millis: u64,
+    /// Restart it when it fails; else it is only said.
+    #[prost(bool, tag = "5")]
+    pub restart: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dependency {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "DependencyCondition", tag = "2")]
+    pub condition: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceRecord {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<ServiceSpec>,
+    #[prost(enumeration = "ServiceState", tag = "2")]
+    pub state: i32,
+    /// A probe of this run passed.
+    #[prost(bool, tag = "3")]
+    pub ready: bool,
+    #[prost(enumeration = "ServiceHealth", tag = "4")]
+    pub health: i32,
+    /// Restarts by policy since it was last started.
+    #[prost(uint32, tag = "5")]
+    pub restart_count: u32,
+    /// Guest wall clock, milliseconds since the Unix epoch; 0: not yet.
+    #[prost(uint64, tag = "6")]
+    pub started_millis: u64,
+    #[prost(uint64, tag = "7")]
+    pub ready_millis: u64,
+    #[prost(uint64, tag = "8")]
+    pub ended_millis: u64,
+    /// In the workload's PID namespace; 0: no process.
+    #[prost(uint32, tag = "9")]
+    pub pid: u32,
+    /// Why it does not run; empty where that is not for pyro to say.
+    #[prost(string, tag = "10")]
+    pub stop_reason: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "11")]
+    pub last_exit: ::core::option::Option<ServiceExit>,
+    /// As it was asked for: whether it is to run, also in the next boot.
+    #[prost(bool, tag = "12")]
+    pub wanted: bool,
+    /// Whether it is being stopped.
+    #[prost(bool, tag = "13")]
+    pub stopping: bool,
+    /// Counts every start of its process.
+    #[prost(uint64, tag = "14")]
+    pub run: u64,
+    /// Counts every change of this record.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+    /// Names of dependencies that hold it up.
+    #[prost(string, repeated, tag = "16")]
+    pub waiting_for: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "17")]
+    pub last_probe: ::core::option::Option<ProbeResult>,
+    /// What it last said of itself (sd_notify STATUS=).
+    #[prost(string, tag = "18")]
+    pub status_text: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "19")]
+    pub stdout_bytes: u64,
+    #[prost(uint64, tag = "20")]
+    pub stderr_bytes: u64,
+    /// Measured when it is asked for.
+    #[prost(uint64, tag = "21")]
+    pub memory_bytes: u64,
+    #[prost(uint64, tag = "22")]
+    pub cpu_micros: u64,
+    #[prost(message, repeated, tag = "23")]
+    pub listening: ::prost::alloc::vec::Vec<ListeningPort>,
+    /// More about why it does not run, one line.
+    #[prost(string, tag = "24")]
+    pub detail: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceExit {
+    #[prost(int32, optional, tag = "1")]
+    pub exit_code: ::core::option::Option<i32>,
+    #[prost(int32, optional, tag = "2")]
+    pub signal: ::core::option::Option<i32>,
+    #[prost(bool, tag = "3")]
+    pub oom_killed: bool,
+    #[prost(uint64, tag = "4")]
+    pub ended_millis: u64,
+    /// Processes that were still there when its main process ended, and were ended.
+    #[prost(uint32, tag = "5")]
+    pub left_behind: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProbeResult {
+    #[prost(uint64, tag = "1")]
+    pub at_millis: u64,
+    #[prost(bool, tag = "2")]
+    pub passed: bool,
+    /// One line.
+    #[prost(string, tag = "3")]
+    pub result: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListeningPort {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+/// Starts a service, or finds it running with the same specification. Reply: ServiceReply, at once.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartService {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<ServiceSpec>,
+    /// Stop one that runs with another specification, and start this.
+    #[prost(bool, tag = "2")]
+    pub replace: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceReply {
+    #[prost(message, optional, tag = "1")]
+    pub record: ::core::option::Option<ServiceRecord>,
+    /// Of StartService: nothing had to be done.
+    #[prost(bool, tag = "2")]
+    pub unchanged: bool,
+    /// Of WaitService: how the wait ended.
+    #[prost(enumeration = "WaitOutcome", tag = "3")]
+    pub outcome: i32,
+    /// Of WaitService that did not end in the way wanted: the last lines of output.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub log_tail: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Reply: ServiceList; with a name, of that one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListServices {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Without what must be measured: memory, processor time, ports.
+    #[prost(bool, tag = "2")]
+    pub brief: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceList {
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<ServiceRecord>,
+    /// The newest ServiceEvent.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+/// Reply: ServiceReply, when the last process is gone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopService {
+    /// Empty: every service.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// 0: as the specification says.
+    #[prost(uint32, tag = "2")]
+    pub signal: u32,
+    #[prost(uint64, optional, tag = "3")]
+    pub grace_millis: ::core::option::Option<u64>,
+    /// The workspace is being stopped: they are to run again at the next boot. Reply: ServiceList.
+    #[prost(bool, tag = "4")]
+    pub workspace: bool,
+}
+/// Reply: ServiceReply, when the new run has begun.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestartService {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Reply: ServiceReply, when it is ready (or gone), or when that cannot come any more, or the time is
+/// over.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitService {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub timeout_millis: u64,
+    /// Wait until it does not run any more, rather than until it is ready.
+    #[prost(bool, tag = "3")]
+    pub ended: bool,
+    /// The end of the run with this number ends the wait. 0: only the end of all tries does.
+    #[prost(uint64, tag = "4")]
+    pub run: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignalService {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub signal: u32,
+    #[prost(bool, tag = "3")]
+    pub whole_tree: bool,
+}
+/// Stops it where it runs, and drops its record and log. Reply: Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteService {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Reply: ServiceReply; then ServiceLogPiece messages, then End. With `follow`, they go on until the
+/// host closes the stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadServiceLog {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Begin at this position in both streams together; beyond the end: at the end. With tail_lines:
+    /// not before it.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// The last lines of the streams together; 0: all.
+    #[prost(uint64, tag = "3")]
+    pub tail_lines: u64,
+    /// The last lines of each stream, rather than of both together.
+    #[prost(bool, tag = "4")]
+    pub tail_each: bool,
+    /// Guest wall clock; 0: all.
+    #[prost(uint64, tag = "5")]
+    pub since_millis: u64,
+    #[prost(bool, tag = "6")]
+    pub without_stdout: bool,
+    #[prost(bool, tag = "7")]
+    pub without_stderr: bool,
+    #[prost(bool, tag = "8")]
+    pub follow: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceLogPiece {
+    #[prost(oneof = "service_log_piece::Piece", tags = "1, 2")]
+    pub piece: ::core::option::Option<service_log_piece::Piece>,
+}
+/// Nested message and enum types in `ServiceLogPiece`.
+pub mod service_log_piece {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Piece {
+        #[prost(message, tag = "1")]
+        Entry(super::LogEntry),
+        /// Output between these positions is not kept any more.
+        #[prost(message, tag = "2")]
+        Gap(super::Gap),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogEntry {
+    /// Position in both streams together: bytes.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    #[prost(uint64, tag = "2")]
+    pub time_micros: u64,
+    #[prost(bool, tag = "3")]
+    pub stderr: bool,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub bytes: ::prost::bytes::Bytes,
+}
+/// Reply: ServiceList with the newest sequence; then ServiceEvent messages that come after
+/// `sequence`, oldest first, and new ones as they happen, until the host closes the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadServiceEvents {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// A state change of a service. Numbers grow for the workspace's whole life; there may be none between
+/// two of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceEvent {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    #[prost(uint64, tag = "2")]
+    pub time_millis: u64,
+    #[prost(message, optional, tag = "3")]
+    pub record: ::core::option::Option<ServiceRecord>,
+    /// The record is gone.
+    #[prost(bool, tag = "4")]
+    pub deleted: bool,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RestartPolicy {
+    RestartNo = 0,
+    RestartOnFailure = 1,
+    RestartAlways = 2,
+    RestartUnlessStopped = 3,
+}
+impl RestartPolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::RestartNo => "RESTART_NO",
+            Self::RestartOnFailure => "RESTART_ON_FAILURE",
+            Self::RestartAlways => "RESTART_ALWAYS",
+            Self::RestartUnlessStopped => "RESTART_UNLESS_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESTART_NO" => Some(Self::RestartNo),
+            "RESTART_ON_FAILURE" => Some(Self::RestartOnFailure),
+            "RESTART_ALWAYS" => Some(Self::RestartAlways),
+            "RESTART_UNLESS_STOPPED" => Some(Self::RestartUnlessStopped),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DependencyCondition {
+    DependencyStarted = 0,
+    DependencyReady = 1,
+    /// It ended with exit code 0.
+    DependencyCompleted = 2,
+}
+impl DependencyCondition {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::DependencyStarted => "DEPENDENCY_STARTED",
+            Self::DependencyReady => "DEPENDENCY_READY",
+            Self::DependencyCompleted => "DEPENDENCY_COMPLETED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEPENDENCY_STARTED" => Some(Self::DependencyStarted),
+            "DEPENDENCY_READY" => Some(Self::DependencyReady),
+            "DEPENDENCY_COMPLETED" => Some(Self::DependencyCompleted),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ServiceState {
+    ServiceStarting = 0,
+    ServiceRunning = 1,
+    /// It will be started again in a moment.
+    ServiceBackoff = 2,
+    ServiceExited = 3,
+    ServiceFailed = 4,
+    ServiceStopped = 5,
+}
+impl ServiceState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::ServiceStarting => "SERVICE_STARTING",
+            Self::ServiceRunning => "SERVICE_RUNNING",
+            Self::ServiceBackoff => "SERVICE_BACKOFF",
+            Self::ServiceExited => "SERVICE_EXITED",
+            Self::ServiceFailed => "SERVICE_FAILED",
+            Self::ServiceStopped => "SERVICE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SERVICE_STARTING" => Some(Self::ServiceStarting),
+            "SERVICE_RUNNING" => Some(Self::ServiceRunning),
+            "SERVICE_BACKOFF" => Some(Self::ServiceBackoff),
+            "SERVICE_EXITED" => Some(Self::ServiceExited),
+            "SERVICE_FAILED" => Some(Self::ServiceFailed),
+            "SERVICE_STOPPED" => Some(Self::ServiceStopped),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ServiceHealth {
+    HealthNone = 0,
+    HealthPassing = 1,
+    HealthFailing = 2,
+}
+impl ServiceHealth {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::HealthNone => "HEALTH_NONE",
+            Self::HealthPassing => "HEALTH_PASSING",
+            Self::HealthFailing => "HEALTH_FAILING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HEALTH_NONE" => Some(Self::HealthNone),
+            "HEALTH_PASSING" => Some(Self::HealthPassing),
+            "HEALTH_FAILING" => Some(Self::HealthFailing),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WaitOutcome {
+    WaitNone = 0,
+    /// It is as was waited for.
+    WaitMet = 1,
+    /// It cannot come to it any more, or its run ended before.
+    WaitEnded = 2,
+    /// The time was over.
+    WaitTimeout = 3,
+}
+impl WaitOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::WaitNone => "WAIT_NONE",
+            Self::WaitMet => "WAIT_MET",
+            Self::WaitEnded => "WAIT_ENDED",
+            Self::WaitTimeout => "WAIT_TIMEOUT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WAIT_NONE" => Some(Self::WaitNone),
+            "WAIT_MET" => Some(Self::WaitMet),
+            "WAIT_ENDED" => Some(Self::WaitEnded),
+            "WAIT_TIMEOUT" => Some(Self::WaitTimeout),
+            _ => None,
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod command;
 mod env;
 mod host;
 mod mcp;
+mod service;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -16,10 +17,15 @@ pub(crate) use host::{
     CompletionsArguments, DoctorArguments, JsonArguments, NodeVerb, ServeArguments, UseArguments,
 };
 pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
+pub(crate) use service::{
+    HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceLogsArguments,
+    ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments, ServiceStopArguments,
+    ServiceVerb, ServiceWaitArguments, ServicesArguments,
+};
 pub(crate) use workspace::{
-    AttachArguments, CreateArguments, DeleteArguments, ExecArguments, KillArguments, ListArguments,
-    OnExpiry, OneArguments, PruneArguments, PsArguments, ShellArguments, StopArguments,
-    UpdateArguments, WaitArguments, WorkspaceVerb,
+    AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
+    KillArguments, ListArguments, OnExpiry, OneArguments, PruneArguments, PsArguments,
+    ShellArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
 };
 
 /// Linux machines of their own for coding agents, each in a microVM.

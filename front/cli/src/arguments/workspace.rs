@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
-use super::{CommandArguments, VmArguments};
+use super::{CommandArguments, ServiceVerb, VmArguments};
 use crate::{completion, values};
 
 #[derive(Subcommand, Debug)]
@@ -30,6 +30,13 @@ pub(crate) enum WorkspaceVerb {
     #[command(visible_alias = "rm")]
     Delete(DeleteArguments),
     Prune(PruneArguments),
+    /// Work with services: named processes that are proven ready
+    #[command(visible_alias = "svc", arg_required_else_help = true)]
+    Service {
+        #[command(subcommand)]
+        verb: ServiceVerb,
+    },
+    Events(EventsArguments),
 }
 
 impl WorkspaceVerb {
@@ -49,6 +56,8 @@ impl WorkspaceVerb {
             Self::Stop(arguments) => arguments.json,
             Self::Delete(arguments) => arguments.json,
             Self::Prune(arguments) => arguments.json,
+            Self::Service { verb } => verb.json(),
+            Self::Events(arguments) => arguments.json,
         }
     }
 }
@@ -320,6 +329,25 @@ pub(crate) struct PruneArguments {
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what becomes of a workspace's services
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  pyro events web --follow --json")]
+pub(crate) struct EventsArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Go on with what happens
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only what came after this cursor
+    #[arg(long, default_value_t = 0, value_name = "CURSOR")]
+    pub(crate) after: u64,
+    /// Print each as one JSON document on a line, with its cursor
     #[arg(long)]
     pub(crate) json: bool,
 }

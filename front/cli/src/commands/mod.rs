@@ -9,13 +9,14 @@ pub(crate) mod mcp;
 mod node;
 mod run;
 pub(crate) mod serve;
+mod service;
 mod shell;
 mod use_workspace;
 mod wiring;
 mod workspace;
 
 use crate::{
-    arguments::{EnvVerb, NodeVerb, Verb, WorkspaceVerb},
+    arguments::{EnvVerb, NodeVerb, ServiceVerb, Verb, WorkspaceVerb},
     context::Context,
     error::CommandError,
 };
@@ -63,5 +64,21 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Stop(arguments) => workspace::stop::stop(context, &arguments).await,
         WorkspaceVerb::Delete(arguments) => workspace::delete::delete(context, &arguments).await,
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
+        WorkspaceVerb::Service { verb } => on_service(context, verb).await,
+        WorkspaceVerb::Events(arguments) => workspace::events::events(context, &arguments).await,
+    }
+}
+
+async fn on_service(context: &Context, verb: ServiceVerb) -> Result<u8, CommandError> {
+    match verb {
+        ServiceVerb::Start(arguments) => service::start::start(context, *arguments).await,
+        ServiceVerb::List(arguments) => service::list::list(context, &arguments).await,
+        ServiceVerb::Status(arguments) => service::status::status(context, &arguments).await,
+        ServiceVerb::Logs(arguments) => service::logs::logs(context, &arguments).await,
+        ServiceVerb::Stop(arguments) => service::stop::stop(context, &arguments).await,
+        ServiceVerb::Restart(arguments) => service::restart::restart(context, &arguments).await,
+        ServiceVerb::Wait(arguments) => service::wait::wait(context, &arguments).await,
+        ServiceVerb::Signal(arguments) => service::signal::signal(context, &arguments).await,
+        ServiceVerb::Delete(arguments) => service::delete::delete(context, &arguments).await,
     }
 }

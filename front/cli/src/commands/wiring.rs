@@ -63,7 +63,7 @@ pub(super) fn wiring(request: &ExecRequest, json: bool, may_stay: bool) -> Wirin
 }
 
 /// The words before `--` and those after it; a `--` within a plain command belongs to it.
-fn words(
+pub(super) fn words(
     verb: &str,
     mut words: Vec<String>,
     after_dashes: Option<&[OsString]>,

@@ -47,6 +47,25 @@ pub(crate) fn ahead(moment: f64, now: f64) -> String {
     format!("in {}", rough((moment - now).max(0.0) as u64))
 }
 
+/// A moment in UTC (RFC 3339), to the millisecond. In microseconds since the Unix epoch.
+pub(crate) fn moment(micros: u64) -> String {
+    let (seconds, millis) = (micros / 1_000_000, micros / 1000 % 1000);
+    let (days, second) = ((seconds / 86_400) as i64, seconds % 86_400);
+    // Days from the civil calendar, after Howard Hinnant's "chrono-Compatible Low-Level Date
+    // Algorithms": years begin in March.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 fn rough(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -59,6 +78,17 @@ fn rough(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_told_by_the_calendar() {
+        for (micros, told) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_392_059_999_999, "2026-11-23T00:00:59.999Z"),
+        ] {
+            assert_eq!(moment(micros), told);
+        }
+    }
 
     #[test]
     fn units_are_chosen_for_reading() {

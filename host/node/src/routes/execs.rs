@@ -14,7 +14,6 @@ use pyro_api::{
     Exec, ExecList, ExecLogEntry, ExecRequest, ExecResult, OutputQuery, SignalRequest,
     WorkspaceLogs,
 };
-use pyro_core::Problem;
 use pyro_workspace::{Attached, ExecRecord, ExecState, Handle, Output, OutputPiece, read_kept};
 
 use crate::{
@@ -143,7 +142,7 @@ pub(crate) async fn signal(
     body: Body,
 ) -> Answer<Exec> {
     let request: SignalRequest = json_body(&read_body(body).await?)?;
-    let signal = request.signal.as_deref().map(parse::signal).transpose()?;
+    let signal = request.signal.as_deref().map(pyro_core::parse_signal).transpose()?;
     let handle = node.workspaces().find(&reference)?;
     let exec = handle.find_exec(&exec)?.id;
     Ok(Json(present::exec(&handle.signal_exec(exec, signal).await?)))
@@ -207,17 +206,7 @@ pub(crate) async fn output(
     Path((reference, exec)): Path<(String, String)>,
     Query(query): Query<OutputQuery>,
 ) -> Result<Response, Failure> {
-    let (stdout, stderr) = match query.stream.as_deref() {
-        None | Some("combined") => (true, true),
-        Some("stdout") => (true, false),
-        Some("stderr") => (false, true),
-        Some(other) => {
-            return Err(Failure(
-                Problem::invalid("invalid_stream", format!("{other:?} is not a stream"))
-                    .hint("the streams are: stdout, stderr, combined"),
-            ));
-        }
-    };
+    let (stdout, stderr) = parse::streams(query.stream.as_deref())?;
     let handle = node.workspaces().find(&reference)?;
     let record = handle.find_exec(&exec)?;
     let end = query.length.map_or(u64::MAX, |length| query.offset.saturating_add(length));

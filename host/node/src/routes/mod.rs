@@ -4,6 +4,7 @@ pub(crate) mod environments;
 pub(crate) mod execs;
 pub(crate) mod node;
 pub(crate) mod run;
+pub(crate) mod services;
 pub(crate) mod workspaces;
 
 use axum::{
@@ -56,6 +57,21 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/execs/{exec}/signal", post(execs::signal))
         .route("/v1/workspaces/{workspace}/execs/{exec}/attach", get(execs::attach))
         .route("/v1/workspaces/{workspace}/execs/{exec}/output", get(execs::output))
+        .route("/v1/workspaces/{workspace}/services", get(services::list).post(services::start))
+        .route(
+            "/v1/workspaces/{workspace}/services/{service}",
+            get(services::status).delete(services::delete),
+        )
+        .route("/v1/workspaces/{workspace}/services/{service}/stop", post(services::stop))
+        .route("/v1/workspaces/{workspace}/services/{service}/restart", post(services::restart))
+        .route("/v1/workspaces/{workspace}/services/{service}/wait", get(services::wait))
+        .route("/v1/workspaces/{workspace}/services/{service}/signal", post(services::signal))
+        .route("/v1/workspaces/{workspace}/services/{service}/logs", get(services::logs))
+        .route(
+            "/v1/workspaces/{workspace}/services/{service}/logs/stream",
+            get(services::stream_logs),
+        )
+        .route("/v1/workspaces/{workspace}/events", get(services::events))
         .route("/v1/run", post(run::run))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -79,6 +95,10 @@ fn no_route(method: &Method, path: &str) -> Problem {
         ["v1", "workspaces", _, "execs", "", ..] => {
             Problem::not_found("exec_not_found", "there is no exec \"\"")
                 .hint("`pyro ps WORKSPACE` lists its execs")
+        }
+        ["v1", "workspaces", _, "services", "", ..] => {
+            Problem::not_found("service_not_found", "there is no service \"\"")
+                .hint("`pyro service list WORKSPACE` lists its services")
         }
         ["v1", "environments", "", ..] => match "".parse::<EnvironmentName>() {
             Err(invalid) => invalid.into(),

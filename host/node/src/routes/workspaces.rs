@@ -26,8 +26,8 @@ use crate::{
 /// All workspaces: most recently used first.
 #[utoipa::path(get, path = "/v1/workspaces", responses((status = 200, body = WorkspaceList)))]
 pub(crate) async fn list(State(node): State<Node>) -> Json<WorkspaceList> {
-    let mut workspaces: Vec<_> =
-        node.workspaces().all(false).iter().map(present::summary).collect();
+    let handles = node.workspaces().all(false);
+    let mut workspaces = futures::future::join_all(handles.iter().map(present::summary)).await;
     workspaces.sort_by(|a, b| {
         b.last_activity_at
             .total_cmp(&a.last_activity_at)
@@ -44,7 +44,7 @@ pub(crate) async fn create(State(node): State<Node>, body: Body) -> Answer<Works
     let request: CreateWorkspace = json_body(&read_body(body).await?)?;
     let creation = parse::creation(request, WorkspaceKind::Workspace)?;
     let handle = node.workspaces().create(creation).await?;
-    Ok(Json(present::workspace(&handle, &handle.snapshot())))
+    Ok(Json(present::workspace(&handle, &handle.snapshot()).await))
 }
 
 /// One workspace.
@@ -55,7 +55,7 @@ pub(crate) async fn status(
     Path(reference): Path<String>,
 ) -> Answer<Workspace> {
     let handle = node.workspaces().find(&reference)?;
-    Ok(Json(present::workspace(&handle, &handle.snapshot())))
+    Ok(Json(present::workspace(&handle, &handle.snapshot()).await))
 }
 
 /// Changes discovery metadata.
@@ -69,7 +69,7 @@ pub(crate) async fn update(
     let change = parse::change(json_body(&read_body(body).await?)?)?;
     let handle = node.workspaces().find(&reference)?;
     let snapshot = handle.update(change).await?;
-    Ok(Json(present::workspace(&handle, &snapshot)))
+    Ok(Json(present::workspace(&handle, &snapshot).await))
 }
 
 /// Deletes a workspace with its disks and records.
@@ -97,7 +97,7 @@ pub(crate) async fn start(
 ) -> Answer<Workspace> {
     let handle = node.workspaces().find(&reference)?;
     let snapshot = handle.start().await?;
-    Ok(Json(present::workspace(&handle, &snapshot)))
+    Ok(Json(present::workspace(&handle, &snapshot).await))
 }
 
 /// How a workspace is stopped.
@@ -117,14 +117,10 @@ pub(crate) async fn stop(
     Path(reference): Path<String>,
     Query(query): Query<StopQuery>,
 ) -> Answer<Workspace> {
-    let grace = match query.grace_seconds {
-        None => Duration::from_secs(5),
-        Some(0.0) => Duration::ZERO,
-        Some(seconds) => parse::seconds_limit(seconds)?,
-    };
+    let grace = parse::grace(query.grace_seconds)?.unwrap_or(Duration::from_secs(5));
     let handle = node.workspaces().find(&reference)?;
     let snapshot = handle.stop(grace).await?;
-    Ok(Json(present::workspace(&handle, &snapshot)))
+    Ok(Json(present::workspace(&handle, &snapshot).await))
 }
 
 /// Deletes stopped workspaces that were not used for long.

@@ -71,6 +71,8 @@ impl Owner {
 
     fn settle_stopped(&mut self, reason: &str) {
         self.settle_running(reason);
+        let why = if reason == "vm_died" { self.record.stop_reason.clone() } else { None };
+        self.settle_services(why.as_deref().unwrap_or(reason));
         self.record.phase = Phase::Stopped;
         if let Err(error) = self.context.store.save_workspace_durably(&self.record) {
             tracing::error!(workspace = %self.record.id, %error, "could not keep that it is stopped");

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::{WorkspaceError, with_sources},
     registry::{entropy, now_nanos},
+    service::ServiceFollower,
     state::Event,
     vm::{Ending, Vm},
 };
@@ -144,6 +145,7 @@ impl Owner {
             hostname: hostname(&self.record),
             wall_clock_nanos: now_nanos(),
             entropy: entropy().into(),
+            hold_services: false,
         };
         let spans = vm
             .link
@@ -192,7 +194,13 @@ impl Owner {
             live,
             requests: self.requests.clone(),
         };
+        let services = ServiceFollower {
+            context: self.context.clone(),
+            workspace: self.record.id,
+            link: follower.live.link.clone(),
+        };
         self.context.tasks.spawn(follower.run());
+        self.context.tasks.spawn(services.run());
     }
 }
 

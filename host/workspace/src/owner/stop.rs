@@ -2,12 +2,20 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use pyro_store::ExecState;
+use pyro_store::{ExecState, ServiceEvent};
 use pyro_wire::{AttachExec, SignalExec};
 
-use super::{handle::StopReason, task::Owner};
+use super::{
+    handle::{Live, StopReason},
+    task::Owner,
+};
 use crate::{
-    error::WorkspaceError, exec::GRACE, output::copy_output, registry::now_millis, state::Event,
+    error::WorkspaceError,
+    exec::GRACE,
+    output::copy_output,
+    registry::now_millis,
+    service::{all_told, copy_logs, stopped_by},
+    state::Event,
     vm::Vm,
 };
 
@@ -25,6 +33,7 @@ impl Owner {
         self.shut_down(grace).await;
         self.record.stop_detail = None;
         self.settle_running("workspace_stopped");
+        self.settle_services("workspace_stopped");
         self.enter(Event::VmEnded)?;
         Ok(())
     }
@@ -34,6 +43,7 @@ impl Owner {
     pub(super) async fn shut_down(&mut self, grace: Duration) {
         let Some(live) = self.live.take() else { return };
         self.announce();
+        self.stop_services(&live, grace).await;
         let mut ending = tokio::task::JoinSet::new();
         for exec in self.context.store.execs(self.record.id).unwrap_or_default() {
             let runs = exec.state == ExecState::Running;
@@ -86,6 +96,42 @@ impl Owner {
         }
     }
 
+    /// Stops the services, keeps what became of them and copies their logs.
+    async fn stop_services(&self, live: &Live, grace: Duration) {
+        let list = match live.link.stop_services(grace).await {
+            Ok(list) => list,
+            Err(error) => {
+                // A guest that booted with an older agent has none.
+                tracing::debug!(workspace = %self.record.id, %error, "could not stop the services");
+                return;
+            }
+        };
+        let services = all_told(&list);
+        if let Err(error) = self.context.store.save_services(self.record.id, &services, true) {
+            tracing::warn!(workspace = %self.record.id, %error, "could not keep the services");
+        }
+        let names: Vec<_> = services.into_iter().map(|service| service.name).collect();
+        copy_logs(&self.context.layout, self.record.id, &live.link, &names).await;
+    }
+
+    /// Services that ran in a VM that is gone do not run any more, and why.
+    pub(super) fn settle_services(&self, reason: &str) {
+        let now = now_millis();
+        let store = &self.context.store;
+        for mut service in store.services(self.record.id).unwrap_or_default() {
+            if !stopped_by(&mut service, reason, now) {
+                continue;
+            }
+            let event = ServiceEvent { at: now, service, deleted: false };
+            match store.keep_service_event(self.record.id, None, &event) {
+                Ok(_) => self.context.events.send_modify(|count| *count += 1),
+                Err(error) => {
+                    tracing::warn!(workspace = %self.record.id, %error, "could not settle a service");
+                }
+            }
+        }
+    }
+
     /// The VM ended and nobody asked it to.
     pub(super) fn vm_ended(&mut self) {
         self.live = None;
@@ -94,6 +140,7 @@ impl Owner {
         self.record.stop_reason = Some(ending.reason.into());
         self.record.stop_detail = ending.detail;
         self.settle_running("vm_died");
+        self.settle_services(self.record.stop_reason.clone().as_deref().unwrap_or("vm_died"));
         if let Err(error) = self.enter(Event::VmEnded) {
             tracing::error!(workspace = %self.record.id, %error, "could not keep that a VM ended");
         }

@@ -48,6 +48,10 @@ pub(super) fn print(printer: Printer, workspace: &Workspace) -> Result<(), Comma
         let action = if workspace.on_expiry == "delete" { "deleted" } else { "stopped" };
         fields.push(("expires", format!("{} ({action} then)", units::ahead(expires_at, now))));
     }
+    if workspace.service_count > 0 {
+        let (count, running) = (workspace.service_count, workspace.running_service_count);
+        fields.push(("services", format!("{count}, {running} running")));
+    }
     fields.push(("commands", workspace.command_count.to_string()));
     if let Some(last) = &workspace.last_command {
         let code = last.exit_code.map_or("lost".to_owned(), |code| format!("exit {code}"));

@@ -4,6 +4,7 @@ pub(super) mod attach;
 mod card;
 pub(super) mod create;
 pub(super) mod delete;
+pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod kill;
 pub(super) mod list;

@@ -1,0 +1,104 @@
+//! Which TCP ports a group of processes listens on: `/proc/PID/net/tcp*` and its descriptors.
+//!
+//! What stands in /proc is the kernel's, and bounded here all the same. Refuses to know services.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Read,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use pyro_wire::ListeningPort;
+
+/// Processes that are looked at.
+const MOST_PROCESSES: usize = 64;
+/// Descriptors of each.
+const MOST_DESCRIPTORS: usize = 1024;
+/// Ports that are told.
+const MOST_PORTS: usize = 64;
+/// Bytes read of a table.
+const LONGEST_TABLE: u64 = 1 << 20;
+/// The state of a listening socket in these tables.
+const LISTEN: &str = "0A";
+
+/// The ports these processes listen on. Reads files of /proc only, which never wait.
+pub fn ports(processes: &[i32]) -> Vec<ListeningPort> {
+    let Some(first) = processes.first() else { return Vec::new() };
+    let mut table = Vec::new();
+    for name in ["tcp", "tcp6"] {
+        let mut text = String::new();
+        let file = File::open(format!("/proc/{first}/net/{name}"));
+        let _ = file.and_then(|file| file.take(LONGEST_TABLE).read_to_string(&mut text));
+        table.extend(text.lines().skip(1).filter_map(parse));
+    }
+    if table.is_empty() {
+        return Vec::new();
+    }
+    let mut sockets = BTreeSet::new();
+    for process in processes.iter().take(MOST_PROCESSES) {
+        let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { continue };
+        for entry in entries.take(MOST_DESCRIPTORS).filter_map(Result::ok) {
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let inode = target.to_str().and_then(|text| {
+                text.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+            });
+            sockets.extend(inode);
+        }
+    }
+    let own: BTreeSet<(u16, IpAddr)> = table
+        .into_iter()
+        .filter(|(_, _, inode)| sockets.contains(inode))
+        .map(|(address, port, _)| (port, address))
+        .collect();
+    own.into_iter()
+        .take(MOST_PORTS)
+        .map(|(port, address)| ListeningPort { address: address.to_string(), port: port.into() })
+        .collect()
+}
+
+/// Address, port and inode of a line of a listening socket (proc(5)).
+fn parse(line: &str) -> Option<(IpAddr, u16, u64)> {
+    let mut fields = line.split_whitespace().skip(1);
+    let (address, port) = fields.next()?.split_once(':')?;
+    let listens = fields.nth(1)? == LISTEN;
+    let inode = fields.nth(5)?.parse().ok()?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok();
+    let address = match address.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?.to_le_bytes())),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, part) in bytes.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(at)?.to_le_bytes());
+            }
+            IpAddr::from(Ipv6Addr::from(bytes))
+        }
+        _ => return None,
+    };
+    listens.then_some((address, port, inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_table_is_understood() {
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0";
+        assert_eq!(parse(line), Some((Ipv4Addr::LOCALHOST.into(), 8080, 4711)));
+        let line = "   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 9 1 0";
+        assert_eq!(parse(line), Some((Ipv6Addr::LOCALHOST.into(), 80, 9)));
+        assert_eq!(parse(&line.replace(" 0A ", " 01 ")), None);
+        assert_eq!(parse("x"), None);
+    }
+
+    #[test]
+    fn the_ports_of_a_process_are_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let found = ports(&[std::process::id() as i32]);
+        let wanted = ListeningPort { address: "127.0.0.1".into(), port: port.into() };
+        assert!(found.contains(&wanted), "{found:?}");
+    }
+}

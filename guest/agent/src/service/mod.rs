@@ -1,0 +1,27 @@
+//! Services: named processes that outlive the call that started them, and are proven ready.
+//!
+//! ```text
+//! call.rs -> calls -> services (all of them, by name) -> supervisor (one task per service)
+//!                        |                                 |-> machine   what to do next: pure
+//!                        |                                 |-> process   one run: streams, end
+//!                        '-> journal  every state change   |-> probe     is it ready, is it well
+//!                                                          |-> log       what it prints
+//!                                                          '-> record    what outlives a boot
+//! ```
+//!
+//! Owns what starts, probes, restarts and stops them, with or without a host that looks on. Refuses
+//! to know the host: a stream that is lost changes no service.
+
+mod calls;
+mod journal;
+mod listening;
+mod log;
+mod machine;
+mod probe;
+mod process;
+mod record;
+mod services;
+mod supervisor;
+
+pub use calls::{answer, read_events, read_log};
+pub use services::Services;

@@ -1,0 +1,447 @@
+//! All services by name: what may be started, what waits for what, what a boot brings back.
+//!
+//! Refuses to know what a single service does next (`machine`) and how (`supervisor`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use pyro_wire::{
+    DependencyCondition, ServiceEvent, ServiceRecord, ServiceSpec, ServiceState, probe::Kind,
+};
+use tokio::sync::watch;
+
+use super::{
+    journal::Journal,
+    log::Log,
+    machine::Why,
+    probe, record,
+    supervisor::{Service, View, Wish, lean, log_limit, look_after, runs_at_boot},
+};
+use crate::{agent::Agent, clock, console, refusal::Refusal};
+
+/// Services of a workspace.
+const MAX_SERVICES: usize = 256;
+/// How long the last process may take to be gone once KILL was sent.
+const DYING: Duration = Duration::from_secs(5);
+
+/// Whether a service's dependencies are as it needs them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// They are.
+    Met,
+    /// These are not yet.
+    Waiting(Vec<String>),
+    /// One cannot come to it any more; in words.
+    Failed(String),
+}
+
+/// All services.
+#[derive(Debug, Default)]
+pub struct Services {
+    /// Every state change.
+    pub journal: Journal,
+    all: Mutex<BTreeMap<String, Arc<Service>>>,
+    directory: Mutex<Option<PathBuf>>,
+    changes: watch::Sender<u64>,
+    closing: AtomicBool,
+}
+
+impl Services {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Service>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directory(&self) -> Result<PathBuf, Refusal> {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.clone().ok_or(Refusal::NotPersonal)
+    }
+
+    /// Takes in what earlier boots left on the agent disk and, with `resume`, runs again what ran.
+    pub fn load(&self, agent: &Arc<Agent>, agent_disk: &Path, resume: bool) {
+        let directory = agent_disk.join("services");
+        if let Err(error) =
+            self.journal.open(&agent_disk.join("service-events"), clock::now().as_micros() as u64)
+        {
+            console::note(&format!("journal of services: {error}"));
+        }
+        let records = record::load(&directory);
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory);
+        let mut resumed = Vec::new();
+        for found in records {
+            let runs = resume && runs_at_boot(&found);
+            match self.add(agent, found) {
+                Ok(service) if runs => resumed.push(service),
+                Ok(_) => {}
+                Err(refusal) => console::note(&format!("a service was not loaded: {refusal}")),
+            }
+        }
+        // All at once: those that depend on others wait for them.
+        tokio::spawn(async move {
+            for service in resumed {
+                let spec = service.view().record.spec.clone().unwrap_or_default();
+                service.wish(Wish::Start(Box::new(spec))).await;
+            }
+        });
+    }
+
+    fn add(&self, agent: &Arc<Agent>, found: ServiceRecord) -> Result<Arc<Service>, Refusal> {
+        let services = self.directory()?;
+        let spec = found.spec.clone().unwrap_or_default();
+        let log = Log::open(record::log_directory(&services, &spec.name), log_limit(&spec))
+            .map_err(Refusal::ServiceFiles)?;
+        let directory = record::directory(&services, &spec.name);
+        let service = look_after(agent, directory, log, found);
+        self.all().insert(spec.name, service.clone());
+        Ok(service)
+    }
+
+    /// Finds a service.
+    pub fn find(&self, name: &str) -> Result<Arc<Service>, Refusal> {
+        let found = self.all().get(name).cloned();
+        found.ok_or_else(|| Refusal::ServiceNotFound(name.chars().take(64).collect()))
+    }
+
+    /// Every service, by name.
+    pub fn list(&self) -> Vec<Arc<Service>> {
+        self.all().values().cloned().collect()
+    }
+
+    /// Something has changed that a dependency may wait for.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Starts a service, or finds it running as it should; says whether nothing had to be done.
+    /// Returns when its process lives, or waits for dependencies.
+    pub async fn start(
+        &self,
+        agent: &Arc<Agent>,
+        spec: ServiceSpec,
+        replace: bool,
+    ) -> Result<(Arc<Service>, bool), Refusal> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::ShuttingDown);
+        }
+        check(&spec)?;
+        self.check_dependencies(&spec)?;
+        let (service, fresh) = match self.find(&spec.name) {
+            Ok(service) => (service, false),
+            Err(_) if self.all().len() >= MAX_SERVICES => {
+                return Err(Refusal::TooManyServices(MAX_SERVICES));
+            }
+            Err(_) => {
+                let found = ServiceRecord { spec: Some(spec.clone()), ..ServiceRecord::default() };
+                (self.add(agent, found)?, true)
+            }
+        };
+        let _turn = service.turn.lock().await;
+        let view = service.view();
+        if !view.idle {
+            if view.record.spec.as_ref() == Some(&spec) && !view.record.stopping {
+                service.wish(Wish::Start(Box::new(spec))).await;
+                return Ok((service.clone(), true));
+            }
+            if !replace && !view.record.stopping {
+                return Err(Refusal::ServiceAlreadyRunning(spec.name));
+            }
+            self.stop_one(&service, Why::Asked, None, None).await;
+        }
+        service.wish(Wish::Start(Box::new(spec))).await;
+        self.settle(&service.name).await;
+        let view = until(&service, |view| !view.spawning).await;
+        if let Some(problem) = &view.refusal {
+            // What never had a process was not started: nothing of it stays behind.
+            if fresh {
+                self.forget(&service).await;
+            }
+            return Err(Refusal::Told(problem.clone()));
+        }
+        Ok((service.clone(), false))
+    }
+
+    async fn stop_one(
+        &self,
+        service: &Service,
+        why: Why,
+        signal: Option<i32>,
+        grace: Option<Duration>,
+    ) -> Arc<View> {
+        service.wish(Wish::Stop { why, signal, grace }).await;
+        until(service, |view| view.idle).await
+    }
+
+    /// Stops a service; returns when its last process is gone.
+    pub async fn stop(
+        &self,
+        name: &str,
+        signal: Option<i32>,
+        grace: Option<Duration>,
+    ) -> Result<Arc<Service>, Refusal> {
+        let service = self.find(name)?;
+        self.stop_one(&service, Why::Asked, signal, grace).await;
+        self.settle(name).await;
+        Ok(service)
+    }
+
+    /// Returns when a service's record is on the disk: what was asked for outlives the machine's
+    /// sudden end.
+    async fn settle(&self, name: &str) {
+        let Ok(services) = self.directory() else { return };
+        let directory = record::directory(&services, name);
+        let synced = tokio::task::spawn_blocking(move || record::sync(&directory)).await;
+        if let Ok(Err(error)) = synced {
+            console::note(&format!("record of service {name}: {error}"));
+        }
+    }
+
+    /// Stops every service because the workspace is, those that others depend on after these. They
+    /// are to run again at the next boot; until then none is started.
+    pub async fn stop_with_workspace(&self, grace: Option<Duration>) {
+        self.closing.store(true, Ordering::Relaxed);
+        let stopping = self.list().into_iter().map(|service| async move {
+            // Who depends on it has gone before it; a cycle there is not.
+            let needed_by = self.needed_by(&service.name);
+            let gone = async {
+                for other in needed_by {
+                    until(&other, |view| view.idle).await;
+                }
+            };
+            let patience = grace.unwrap_or(Duration::from_secs(5));
+            let _ = tokio::time::timeout(patience, gone).await;
+            let limit = patience + DYING;
+            let stopped = self.stop_one(&service, Why::Workspace, None, grace);
+            let _ = tokio::time::timeout(limit, stopped).await;
+        });
+        futures::future::join_all(stopping).await;
+    }
+
+    fn needed_by(&self, name: &str) -> Vec<Arc<Service>> {
+        let needs = |service: &Arc<Service>| {
+            let view = service.view();
+            let spec = view.record.spec.as_ref();
+            spec.is_some_and(|spec| spec.depends_on.iter().any(|on| on.name == name))
+        };
+        self.list().into_iter().filter(needs).collect()
+    }
+
+    /// Begins a new run of a service, ending the present one where there is one.
+    pub async fn restart(&self, name: &str) -> Result<Arc<Service>, Refusal> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::ShuttingDown);
+        }
+        let service = self.find(name)?;
+        let _turn = service.turn.lock().await;
+        let run = service.view().record.run;
+        service.wish(Wish::Restart).await;
+        let view = until(&service, |view| {
+            let waits = !view.record.waiting_for.is_empty();
+            view.idle || waits || (view.record.run > run && !view.spawning)
+        })
+        .await;
+        match &view.refusal {
+            Some(problem) => Err(Refusal::Told(problem.clone())),
+            None => Ok(service.clone()),
+        }
+    }
+
+    /// Stops a service and drops all that is known of it.
+    pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
+        let service = self.find(name)?;
+        let needed = self.needed_by(name);
+        if let Some(other) = needed.iter().find(|other| !other.view().idle) {
+            return Err(Refusal::ServiceNeeded { name: name.to_owned(), by: other.name.clone() });
+        }
+        let _turn = service.turn.lock().await;
+        self.stop_one(&service, Why::Asked, None, None).await;
+        self.forget(&service).await;
+        Ok(())
+    }
+
+    async fn forget(&self, service: &Arc<Service>) {
+        service.wish(Wish::Forget).await;
+        self.all().remove(&service.name);
+        service.log.remove();
+        if let Ok(services) = self.directory() {
+            record::remove(&record::directory(&services, &service.name));
+        }
+        self.journal.add(ServiceEvent {
+            sequence: 0,
+            time_millis: clock::now().as_millis() as u64,
+            record: Some(lean(&service.view().record)),
+            deleted: true,
+        });
+        self.changed();
+    }
+
+    fn check_dependencies(&self, spec: &ServiceSpec) -> Result<(), Refusal> {
+        for on in &spec.depends_on {
+            if on.name != spec.name && self.find(&on.name).is_err() {
+                return Err(Refusal::DependencyNotFound {
+                    name: spec.name.clone(),
+                    on: on.name.clone(),
+                });
+            }
+        }
+        let mut graph: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for service in self.list() {
+            let view = service.view();
+            let on = view.record.spec.iter().flat_map(|spec| &spec.depends_on);
+            graph.insert(service.name.clone(), on.map(|on| on.name.clone()).collect());
+        }
+        let on = spec.depends_on.iter().map(|on| on.name.clone()).collect();
+        graph.insert(spec.name.clone(), on);
+        match cycle(&graph, &spec.name) {
+            Some(cycle) => Err(Refusal::DependencyCycle(cycle.join(" -> "))),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells how the dependencies stand until they are met or cannot be.
+    pub async fn await_dependencies(&self, spec: &ServiceSpec, tell: impl Fn(Standing)) {
+        let mut changes = self.changes.subscribe();
+        let mut told = None;
+        loop {
+            let standing = self.standing(spec);
+            let last = !matches!(standing, Standing::Waiting(_));
+            if told.as_ref() != Some(&standing) {
+                tell(standing.clone());
+                told = Some(standing);
+            }
+            if last || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn standing(&self, spec: &ServiceSpec) -> Standing {
+        let mut waiting = Vec::new();
+        for on in &spec.depends_on {
+            let Ok(service) = self.find(&on.name) else {
+                return Standing::Failed(format!("{} is not there any more", on.name));
+            };
+            match stands(&service.view(), on.condition()) {
+                None => waiting.push(on.name.clone()),
+                Some(Ok(())) => {}
+                Some(Err(why)) => return Standing::Failed(format!("{} {why}", on.name)),
+            }
+        }
+        if waiting.is_empty() { Standing::Met } else { Standing::Waiting(waiting) }
+    }
+}
+
+/// Whether a service is as another needs it; none: not yet.
+fn stands(view: &View, condition: DependencyCondition) -> Option<Result<(), String>> {
+    let record = &view.record;
+    let (lives, ready) = (record.pid != 0 && !record.stopping, record.ready);
+    let code = record.last_exit.as_ref().and_then(|exit| exit.exit_code);
+    match (condition, record.state()) {
+        (DependencyCondition::DependencyStarted, _) if lives => Some(Ok(())),
+        (DependencyCondition::DependencyReady, _) if ready => Some(Ok(())),
+        (
+            DependencyCondition::DependencyCompleted | DependencyCondition::DependencyStarted,
+            ServiceState::ServiceExited,
+        ) => match code {
+            Some(0) => Some(Ok(())),
+            Some(code) => Some(Err(format!("ended with {code}"))),
+            None => Some(Err("was ended by a signal".into())),
+        },
+        (DependencyCondition::DependencyReady, ServiceState::ServiceExited) => {
+            Some(Err("has ended".into()))
+        }
+        (_, ServiceState::ServiceFailed) => Some(Err(format!("failed ({})", record.stop_reason))),
+        _ => None,
+    }
+}
+
+/// A way from this name back to itself.
+fn cycle(graph: &BTreeMap<String, Vec<String>>, from: &str) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![from.to_owned()]];
+    while let Some(way) = ways.pop() {
+        for next in way.last().and_then(|last| graph.get(last)).into_iter().flatten() {
+            let mut longer = way.clone();
+            longer.push(next.clone());
+            if next == from {
+                return Some(longer);
+            }
+            if seen.insert(next.clone()) {
+                ways.push(longer);
+            }
+        }
+    }
+    None
+}
+
+/// Waits until a service is so.
+pub async fn until(service: &Service, so: impl Fn(&View) -> bool) -> Arc<View> {
+    let mut views = service.views();
+    match views.wait_for(|view| so(view)).await {
+        Ok(view) => view.clone(),
+        Err(_) => service.view(),
+    }
+}
+
+/// Whether a specification makes sense by itself.
+fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
+    let invalid = |what: &str| Err(Refusal::InvalidService(what.to_owned()));
+    if !record::is_name(&spec.name) {
+        return invalid(
+            "a service's name is 1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",
+        );
+    }
+    if spec.arguments.is_empty() {
+        return invalid("a service needs a command");
+    }
+    let health = spec.health.as_ref().and_then(|health| health.probe.as_ref());
+    for probe in spec.readiness.iter().chain(health) {
+        match &probe.kind {
+            Some(Kind::Log(pattern)) => {
+                if let Err(error) = probe::compile(pattern) {
+                    return invalid(&format!("{pattern:?} is not a regular expression: {error}"));
+                }
+            }
+            Some(Kind::File(path)) if !path.starts_with(b"/") => {
+                return invalid("the file of a probe is an absolute path");
+            }
+            Some(Kind::Command(command)) if command.arguments.is_empty() => {
+                return invalid("the command of a probe is empty");
+            }
+            None => return invalid("a probe of a kind that this guest does not know"),
+            _ => {}
+        }
+    }
+    if health.is_some_and(|probe| matches!(probe.kind, Some(Kind::Log(_) | Kind::Notify(_)))) {
+        return invalid("health is looked at by file, tcp, http or command");
+    }
+    if spec.stop_signal > 64 {
+        return invalid("the stop signal is no signal");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_is_found_and_told_by_its_way() {
+        let graph = |edges: &[(&str, &[&str])]| {
+            edges
+                .iter()
+                .map(|(from, to)| ((*from).to_owned(), to.iter().map(|&t| t.to_owned()).collect()))
+                .collect::<BTreeMap<String, Vec<String>>>()
+        };
+        let loops = graph(&[("a", &["b"]), ("b", &["c", "d"]), ("c", &[]), ("d", &["a"])]);
+        assert_eq!(cycle(&loops, "a").unwrap(), ["a", "b", "d", "a"]);
+        assert_eq!(cycle(&graph(&[("a", &["a"])]), "a").unwrap(), ["a", "a"]);
+        let tree = graph(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])]);
+        assert_eq!(cycle(&tree, "a"), None);
+    }
+}

@@ -1,0 +1,737 @@
+//! The task of one service: carries out what its machine says, and tells the machine what happened.
+//!
+//! Owns the service's record and its present run. Refuses to know the others: whether they are as
+//! this one needs them is asked of [`super::Services`].
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use pyro_wire::{
+    EnvironmentVariable, Probe, ProbeResult, Problem, RestartPolicy, ServiceEvent, ServiceExit,
+    ServiceHealth, ServiceRecord, ServiceSpec, ServiceState, StartExec, probe::Kind,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    listening,
+    log::Log,
+    machine::{Effect, Event, Exit, Machine, Moment, RESTART_LIMIT, Rules, Shown, State, Why},
+    probe::{self, LineWatch, Notify, Place, Seen},
+    process::{Run, Streams},
+    record,
+    services::Standing,
+};
+use crate::{agent::Agent, clock, refusal::Refusal};
+
+/// To become ready, where nothing else is said.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// TERM to KILL, where nothing else is said.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// The longest time between two tries, where nothing else is said.
+const READY_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks at its health, where nothing else is said.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// Failures in a row that count, where nothing else is said.
+const HEALTH_RETRIES: u32 = 3;
+
+/// What somebody wants of a service.
+#[derive(Debug)]
+pub enum Wish {
+    /// It shall run, as this says.
+    Start(Box<ServiceSpec>),
+    /// It shall run anew.
+    Restart,
+    /// It shall stop.
+    Stop {
+        /// Who wants that.
+        why: Why,
+        /// Other than its own.
+        signal: Option<i32>,
+        /// The same.
+        grace: Option<Duration>,
+    },
+    /// A signal for it.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// For every process of it, or for the main one's group.
+        whole_tree: bool,
+    },
+    /// It is to be forgotten; only said of one that is idle.
+    Forget,
+}
+
+/// What the supervisor's task takes in, one by one.
+#[derive(Debug)]
+enum Input {
+    Wish(Wish, oneshot::Sender<()>),
+    Spawned(u64, Result<Spawned, Refusal>),
+    Seen(u64, Seen),
+    Status(u64, String),
+    Health(u64, Seen),
+    Ended(u64, Exit),
+    /// Of the wait with this number.
+    Standing(u64, Standing),
+}
+
+/// A process that was made.
+#[derive(Debug)]
+struct Spawned {
+    run: Arc<Run>,
+    streams: Streams,
+    notify: Option<Notify>,
+}
+
+/// What others see of a service at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its record, without what must be measured.
+    pub record: ServiceRecord,
+    /// Whether its process is just being made, or it is not known yet whether it must wait.
+    pub spawning: bool,
+    /// Whether nothing of it runs or is going to.
+    pub idle: bool,
+    /// Why its process could not be made, as the caller is told.
+    pub refusal: Option<Problem>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// What it prints.
+    pub log: Arc<Log>,
+    /// Whoever starts, replaces or deletes it does so alone.
+    pub turn: tokio::sync::Mutex<()>,
+    view: watch::Sender<Arc<View>>,
+    run: Mutex<Option<Arc<Run>>>,
+    inputs: mpsc::UnboundedSender<Input>,
+}
+
+impl Service {
+    /// As it stands.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// To wait for what it becomes.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    fn run(&self) -> MutexGuard<'_, Option<Arc<Run>>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its record with what is measured now.
+    pub fn record(&self) -> ServiceRecord {
+        let mut record = self.view().record.clone();
+        (record.stdout_bytes, record.stderr_bytes) = self.log.counted();
+        if let Some(run) = self.run().as_ref() {
+            let usage = run.cgroup.usage();
+            record.memory_bytes = run.cgroup.memory_bytes();
+            record.cpu_micros = usage.cpu_micros;
+            record.listening = listening::ports(&run.cgroup.processes());
+        }
+        record
+    }
+
+    /// Tells a wish; returns when the service has taken it in.
+    pub async fn wish(&self, wish: Wish) {
+        let (done, seen) = oneshot::channel();
+        if self.inputs.send(Input::Wish(wish, done)).is_ok() {
+            let _ = seen.await;
+        }
+    }
+}
+
+/// The rules a specification means.
+pub fn rules(spec: &ServiceSpec) -> Rules {
+    let or = |millis: u64, usual: Duration| match millis {
+        0 => usual,
+        millis => Duration::from_millis(millis),
+    };
+    Rules {
+        probed: spec.readiness.as_ref().is_some_and(|probe| probe.kind.is_some()),
+        ready_timeout: or(spec.ready_timeout_millis, READY_TIMEOUT),
+        keep_on_ready_timeout: spec.keep_on_ready_timeout,
+        stop_signal: match spec.stop_signal {
+            0 => 15,
+            number => number as i32,
+        },
+        stop_grace: or(spec.stop_grace_millis, STOP_GRACE),
+        restart: spec.restart(),
+        restart_limit: match spec.restart_limit {
+            0 => RESTART_LIMIT,
+            limit => limit,
+        },
+        health: spec.health.as_ref().is_some_and(|health| health.probe.is_some()),
+        restart_unhealthy: spec.health.as_ref().is_some_and(|health| health.restart),
+    }
+}
+
+/// What an earlier boot left of a service, as it is now: nothing of it runs.
+fn past(record: &ServiceRecord) -> Shown {
+    let state = match record.state() {
+        ServiceState::ServiceExited => State::Exited,
+        ServiceState::ServiceFailed => State::Failed,
+        _ => State::Stopped,
+    };
+    let crashed = matches!(
+        record.state(),
+        ServiceState::ServiceStarting | ServiceState::ServiceRunning | ServiceState::ServiceBackoff
+    );
+    let last_exit = record.last_exit.as_ref().map(|exit| {
+        let of = Exit {
+            code: exit.exit_code,
+            signal: exit.signal,
+            oom_killed: exit.oom_killed,
+            left_behind: exit.left_behind,
+            workload_lost: false,
+        };
+        (of, exit.ended_millis)
+    });
+    Shown {
+        state,
+        started_millis: record.started_millis,
+        ready_millis: record.ready_millis,
+        ended_millis: record.ended_millis,
+        stop_reason: if crashed { Some("workspace_crashed") } else { known(&record.stop_reason) },
+        detail: record.detail.clone(),
+        last_exit,
+        restart_count: record.restart_count,
+        wanted: record.wanted,
+        run: record.run,
+        ..Shown::default()
+    }
+}
+
+/// A reason of our own from its text.
+fn known(reason: &str) -> Option<&'static str> {
+    [
+        "process_exited_before_ready",
+        "readiness_timeout",
+        "sigterm",
+        "sigkill",
+        "sigint",
+        "sigquit",
+        "sighup",
+        "signal",
+        "workspace_stopped",
+        "workspace_crashed",
+        "health_check_failed",
+        "restart_limit",
+        "dependency_failed",
+        "start_failed",
+    ]
+    .into_iter()
+    .find(|known| *known == reason)
+}
+
+/// The task.
+struct Supervisor {
+    agent: Arc<Agent>,
+    service: Arc<Service>,
+    directory: PathBuf,
+    inputs: mpsc::UnboundedSender<Input>,
+    machine: Machine,
+    spec: ServiceSpec,
+    record: ServiceRecord,
+    refusal: Option<Problem>,
+    /// Probing, and what else goes on only during this run.
+    beside: JoinSet<()>,
+    awaiting: Option<AbortHandle>,
+    /// Counts the waits for dependencies: what an earlier one says late is not this one's.
+    waits: u64,
+    health_failures: u32,
+}
+
+/// Begins to look after a service with this record.
+pub fn look_after(
+    agent: &Arc<Agent>,
+    directory: PathBuf,
+    log: Log,
+    record: ServiceRecord,
+) -> Arc<Service> {
+    let (inputs, inbox) = mpsc::unbounded_channel();
+    let spec = record.spec.clone().unwrap_or_default();
+    let machine = Machine::new(rules(&spec), past(&record));
+    let view = View { record: record.clone(), spawning: false, idle: true, refusal: None };
+    let service = Arc::new(Service {
+        name: spec.name.clone(),
+        log: Arc::new(log),
+        turn: tokio::sync::Mutex::default(),
+        view: watch::Sender::new(Arc::new(view)),
+        run: Mutex::default(),
+        inputs: inputs.clone(),
+    });
+    let mut supervisor = Supervisor {
+        agent: agent.clone(),
+        service: service.clone(),
+        directory,
+        inputs,
+        machine,
+        spec,
+        record,
+        refusal: None,
+        beside: JoinSet::new(),
+        awaiting: None,
+        waits: 0,
+        health_failures: 0,
+    };
+    supervisor.fill_in();
+    supervisor.show();
+    tokio::spawn(supervisor.run(inbox));
+    service
+}
+
+fn now() -> Moment {
+    Moment { monotonic: clock::since_boot(), wall_millis: clock::now().as_millis() as u64 }
+}
+
+impl Supervisor {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Input>) {
+        loop {
+            let deadline = self.machine.deadline();
+            let tick = async {
+                match deadline {
+                    Some(at) => {
+                        sleep_until(Instant::now() + at.saturating_sub(clock::since_boot())).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let input = tokio::select! {
+                biased;
+                input = inbox.recv() => input,
+                () = tick => {
+                    self.feed(Event::Tick);
+                    continue;
+                }
+            };
+            match input {
+                Some(Input::Wish(Wish::Forget, done)) => {
+                    let _ = done.send(());
+                    return;
+                }
+                Some(input) => self.take_in(input),
+                None => return,
+            }
+        }
+    }
+
+    fn take_in(&mut self, input: Input) {
+        match input {
+            Input::Wish(wish, done) => {
+                self.grant(wish);
+                let _ = done.send(());
+            }
+            Input::Spawned(number, Ok(spawned)) => {
+                *self.service.run() = Some(spawned.run.clone());
+                self.feed(Event::Spawned(number));
+                self.follow(spawned);
+            }
+            Input::Spawned(number, Err(refusal)) => {
+                self.refusal = Some(refusal.to_problem());
+                self.feed(Event::SpawnFailed(number, refusal.to_string()));
+            }
+            Input::Seen(number, seen) => {
+                if number != self.machine.shown().run {
+                    return;
+                }
+                self.record.last_probe = Some(result(&seen));
+                if seen.passed {
+                    self.feed(Event::Passed(number));
+                } else {
+                    self.show();
+                }
+            }
+            Input::Status(number, status) => {
+                if number == self.machine.shown().run {
+                    self.record.status_text = status;
+                    self.show();
+                }
+            }
+            Input::Health(number, seen) => self.take_in_health(number, &seen),
+            Input::Ended(number, exit) => {
+                self.beside = JoinSet::new();
+                let run = self.service.run().take();
+                self.feed(Event::Ended(number, exit));
+                self.clear_away(run);
+            }
+            Input::Standing(wait, _) if wait != self.waits => {}
+            Input::Standing(_, standing) => match standing {
+                Standing::Met => {
+                    self.record.waiting_for.clear();
+                    self.feed(Event::DependenciesMet);
+                }
+                Standing::Failed(why) => {
+                    self.record.waiting_for.clear();
+                    self.feed(Event::DependencyFailed(why));
+                }
+                Standing::Waiting(names) => {
+                    if self.machine.is_waiting() && self.record.waiting_for != names {
+                        self.record.waiting_for = names;
+                        self.publish();
+                    }
+                }
+            },
+        }
+    }
+
+    fn grant(&mut self, wish: Wish) {
+        match wish {
+            Wish::Start(spec) => {
+                if self.machine.is_idle() {
+                    self.machine.set_rules(rules(&spec));
+                    self.service.log.set_limit(log_limit(&spec));
+                    self.record.spec = Some((*spec).clone());
+                    self.spec = *spec;
+                }
+                self.refusal = None;
+                self.feed(Event::Start);
+            }
+            Wish::Restart => {
+                self.refusal = None;
+                self.feed(Event::Restart);
+            }
+            Wish::Stop { why, signal, grace } => self.feed(Event::Stop { why, signal, grace }),
+            Wish::Signal { number, whole_tree } => {
+                if let Some(run) = self.service.run().as_ref() {
+                    run.signal(number, whole_tree);
+                }
+            }
+            Wish::Forget => {}
+        }
+    }
+
+    /// Tells the machine, does what it says, and tells the world what is new.
+    fn feed(&mut self, event: Event) {
+        let before = self.machine.shown().clone();
+        let effects = self.machine.on(event, now());
+        // What others see is true before anything follows from it.
+        if *self.machine.shown() == before {
+            self.show();
+        } else {
+            self.publish();
+        }
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::AwaitDependencies => {
+                if let Some(before) = self.awaiting.take() {
+                    before.abort();
+                }
+                self.waits += 1;
+                let wait = self.waits;
+                let (inputs, agent, spec) =
+                    (self.inputs.clone(), self.agent.clone(), self.spec.clone());
+                let tell = move |standing| {
+                    let _ = inputs.send(Input::Standing(wait, standing));
+                };
+                let awaiting = async move { agent.services.await_dependencies(&spec, tell).await };
+                self.awaiting = Some(tokio::spawn(awaiting).abort_handle());
+            }
+            Effect::Spawn(number) => self.spawn(number),
+            Effect::Probe(number) => self.probe(number),
+            Effect::CheckHealth(number) => self.check_health(number),
+            Effect::Signal(_, number) => {
+                if let Some(run) = self.service.run().as_ref() {
+                    run.end(number);
+                }
+            }
+            Effect::Kill(_) => {
+                if let Some(run) = self.service.run().as_ref() {
+                    run.kill();
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, number: u64) {
+        self.record.last_probe = None;
+        self.record.status_text.clear();
+        self.health_failures = 0;
+        self.beside = JoinSet::new();
+        let (inputs, agent, spec) = (self.inputs.clone(), self.agent.clone(), self.spec.clone());
+        tokio::spawn(async move {
+            let spawned = spawn(&agent, number, &spec).await;
+            let _ = inputs.send(Input::Spawned(number, spawned));
+        });
+    }
+
+    /// Sees a run through.
+    fn follow(&mut self, Spawned { run, streams, notify }: Spawned) {
+        let number = run.number;
+        if let Some(notify) = notify {
+            self.beside.spawn(listen(notify, number, self.inputs.clone()));
+        }
+        let pattern = match self.spec.readiness.as_ref().and_then(|probe| probe.kind.as_ref()) {
+            Some(Kind::Log(pattern)) => Some(pattern.clone()),
+            _ => None,
+        };
+        let (tell, told) = mpsc::channel(1);
+        let lines = pattern.and_then(|pattern| LineWatch::new(&pattern, tell).ok());
+        if lines.is_some() {
+            self.beside.spawn(pass_on(told, number, self.inputs.clone()));
+        }
+        let (inputs, agent, log) =
+            (self.inputs.clone(), self.agent.clone(), self.service.log.clone());
+        tokio::spawn(async move {
+            let exit = run.to_its_end(&agent, streams, &log, lines).await;
+            drop(run);
+            let _ = inputs.send(Input::Ended(number, exit));
+        });
+    }
+
+    fn place(&self) -> Option<Place> {
+        let run = self.service.run();
+        let run = run.as_ref()?;
+        Some(Place::new(self.agent.clone(), run.spawner.clone()))
+    }
+
+    fn probe(&mut self, number: u64) {
+        let Some(probe) = self.spec.readiness.clone() else { return };
+        let Some(place) = self.place() else { return };
+        let longest = match self.spec.ready_interval_millis {
+            0 => READY_INTERVAL,
+            millis => Duration::from_millis(millis),
+        };
+        if matches!(probe.kind, Some(Kind::Log(_) | Kind::Notify(_)) | None) {
+            return;
+        }
+        let (tell, told) = mpsc::channel(1);
+        self.beside.spawn(probe::until_ready(probe, self.spec.clone(), place, longest, tell));
+        self.beside.spawn(pass_on(told, number, self.inputs.clone()));
+    }
+
+    fn check_health(&mut self, number: u64) {
+        let Some(health) = self.spec.health.clone() else { return };
+        let (Some(probe), Some(place)) = (health.probe, self.place()) else { return };
+        let interval = match health.interval_millis {
+            0 => HEALTH_INTERVAL,
+            millis => Duration::from_millis(millis),
+        };
+        let (inputs, spec) = (self.inputs.clone(), self.spec.clone());
+        self.beside.spawn(watch_health(probe, spec, place, interval, number, inputs));
+    }
+
+    fn take_in_health(&mut self, number: u64, seen: &Seen) {
+        let shown = self.machine.shown();
+        if number != shown.run || !shown.ready {
+            return;
+        }
+        let health = self.spec.health.clone().unwrap_or_default();
+        self.record.last_probe = Some(result(seen));
+        if seen.passed {
+            self.health_failures = 0;
+            return self.feed(Event::Healthy(number));
+        }
+        let ready_for = clock::now().as_millis() as u64;
+        let ready_for = ready_for.saturating_sub(shown.ready_millis);
+        if ready_for < health.start_period_millis {
+            return self.show();
+        }
+        self.health_failures += 1;
+        let retries = if health.retries == 0 { HEALTH_RETRIES } else { health.retries };
+        if self.health_failures >= retries {
+            self.feed(Event::Unhealthy(number));
+        } else {
+            self.show();
+        }
+    }
+
+    /// The cgroup of a run that ended goes when the machine is quiet.
+    fn clear_away(&self, run: Option<Arc<Run>>) {
+        let Some(run) = run.and_then(Arc::into_inner) else { return };
+        let agent = self.agent.clone();
+        self.agent.clerk.put_off(move || {
+            agent.cgroups.tidy(Some(run.cgroup));
+            agent.children.sweep();
+            agent.restock();
+        });
+    }
+
+    /// Brings the record up to what the machine says.
+    fn fill_in(&mut self) {
+        let shown = self.machine.shown();
+        let record = &mut self.record;
+        record.set_state(match shown.state {
+            State::Starting => ServiceState::ServiceStarting,
+            State::Running => ServiceState::ServiceRunning,
+            State::Backoff => ServiceState::ServiceBackoff,
+            State::Exited => ServiceState::ServiceExited,
+            State::Failed => ServiceState::ServiceFailed,
+            State::Stopped => ServiceState::ServiceStopped,
+        });
+        record.ready = shown.ready;
+        record.set_health(match shown.healthy {
+            None => ServiceHealth::HealthNone,
+            Some(true) => ServiceHealth::HealthPassing,
+            Some(false) => ServiceHealth::HealthFailing,
+        });
+        record.restart_count = shown.restart_count;
+        record.started_millis = shown.started_millis;
+        record.ready_millis = shown.ready_millis;
+        record.ended_millis = shown.ended_millis;
+        record.stop_reason = shown.stop_reason.unwrap_or_default().to_owned();
+        record.detail.clone_from(&shown.detail);
+        record.last_exit = shown.last_exit.map(|(exit, ended_millis)| ServiceExit {
+            exit_code: exit.code,
+            signal: exit.signal,
+            oom_killed: exit.oom_killed,
+            ended_millis,
+            left_behind: exit.left_behind,
+        });
+        record.wanted = shown.wanted;
+        record.stopping = shown.stopping;
+        record.run = shown.run;
+        record.pid = self.service.run().as_ref().map_or(0, |run| run.inner_pid);
+        if !self.machine.is_waiting() {
+            record.waiting_for.clear();
+        }
+    }
+
+    /// Lets others see it as it stands.
+    fn show(&mut self) {
+        self.fill_in();
+        self.service.view.send_replace(Arc::new(View {
+            record: self.record.clone(),
+            spawning: self.machine.is_spawning()
+                || (self.machine.is_waiting() && self.record.waiting_for.is_empty()),
+            idle: self.machine.is_idle(),
+            refusal: self.refusal.clone(),
+        }));
+    }
+
+    /// The same for a change that counts: it is kept, and told to whoever follows.
+    fn publish(&mut self) {
+        self.record.revision += 1;
+        self.fill_in();
+        (self.record.stdout_bytes, self.record.stderr_bytes) = self.service.log.counted();
+        if let Err(error) = record::write(&self.directory, &self.record) {
+            crate::console::note(&format!("record of service {}: {error}", self.spec.name));
+        }
+        self.agent.services.journal.add(ServiceEvent {
+            sequence: 0,
+            time_millis: clock::now().as_millis() as u64,
+            record: Some(lean(&self.record)),
+            deleted: false,
+        });
+        self.show();
+        self.agent.services.changed();
+    }
+}
+
+/// A record without what a follower does not need each time.
+pub fn lean(record: &ServiceRecord) -> ServiceRecord {
+    let spec = record.spec.clone().unwrap_or_default();
+    let spec = ServiceSpec { environment: Vec::new(), arguments: Vec::new(), ..spec };
+    ServiceRecord { spec: Some(spec), ..record.clone() }
+}
+
+/// The bound of a service's log, as its specification means it.
+pub fn log_limit(spec: &ServiceSpec) -> u64 {
+    match spec.log_limit_bytes {
+        0 => super::log::DEFAULT_LIMIT,
+        limit => limit,
+    }
+}
+
+fn result(seen: &Seen) -> ProbeResult {
+    ProbeResult {
+        at_millis: clock::now().as_millis() as u64,
+        passed: seen.passed,
+        result: seen.result.clone(),
+    }
+}
+
+async fn pass_on(
+    mut told: mpsc::Receiver<Seen>,
+    number: u64,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    while let Some(seen) = told.recv().await {
+        if inputs.send(Input::Seen(number, seen)).is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch_health(
+    probe: Probe,
+    spec: ServiceSpec,
+    place: Place,
+    interval: Duration,
+    number: u64,
+    inputs: mpsc::UnboundedSender<Input>,
+) {
+    loop {
+        let seen = probe::try_once(&probe, &spec, &place).await;
+        if inputs.send(Input::Health(number, seen)).is_err() {
+            return;
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Makes the process of a run, and the socket by which it may say how it is.
+async fn spawn(agent: &Arc<Agent>, number: u64, spec: &ServiceSpec) -> Result<Spawned, Refusal> {
+    let mut request = StartExec {
+        arguments: spec.arguments.clone(),
+        environment: spec.environment.clone(),
+        working_directory: spec.working_directory.clone(),
+        user: spec.user.clone(),
+        ..StartExec::default()
+    };
+    let notifies = matches!(
+        spec.readiness.as_ref().and_then(|probe| probe.kind.as_ref()),
+        Some(Kind::Notify(_))
+    );
+    let notify = if notifies {
+        let spawner = agent.workload(None).await?;
+        let place = Place::new(agent.clone(), spawner);
+        let notify = Notify::open(&place).map_err(Refusal::Descriptors)?;
+        request.environment.push(EnvironmentVariable {
+            name: Bytes::from_static(b"NOTIFY_SOCKET"),
+            value: Bytes::from(notify.address.clone()),
+        });
+        Some(notify)
+    } else {
+        None
+    };
+    let (run, streams) = Run::start(agent, number, &request).await?;
+    Ok(Spawned { run, streams, notify })
+}
+
+/// Passes on what a run says of itself.
+async fn listen(notify: Notify, number: u64, inputs: mpsc::UnboundedSender<Input>) {
+    while let Ok(notified) = notify.next().await {
+        if let Some(status) = notified.status {
+            let _ = inputs.send(Input::Status(number, status));
+        }
+        if notified.ready {
+            let seen = Seen { passed: true, result: "it said READY=1".into() };
+            let _ = inputs.send(Input::Seen(number, seen));
+        }
+    }
+}
+
+/// Whether a policy runs a service at a boot though nobody asked for it since it ended.
+pub fn runs_at_boot(record: &ServiceRecord) -> bool {
+    let policy = record.spec.as_ref().map(ServiceSpec::restart);
+    record.wanted || policy == Some(RestartPolicy::RestartAlways)
+}

@@ -1,0 +1,172 @@
+//! What the guest says of its services, as it is kept: hostile text, bounded and parsed.
+
+use std::collections::BTreeMap;
+
+use pyro_core::{Command, DependencyCondition, Probe, RestartPolicy, ServiceState};
+use pyro_store::{ServiceEvent, ServiceExit, ServiceRecord};
+use pyro_wire::{ServiceHealth, ServiceList, probe::Kind};
+
+/// Services that are believed.
+const MOST_SERVICES: usize = 1024;
+/// Characters of a text that is shown.
+const LONGEST_TEXT: usize = 4096;
+/// Lines and characters of a tail.
+const TAIL: (usize, usize) = (100, 2000);
+
+fn text(given: &str) -> String {
+    given.chars().take(LONGEST_TEXT).collect()
+}
+
+fn some_text(given: &str) -> Option<String> {
+    (!given.is_empty()).then(|| text(given))
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    text(&String::from_utf8_lossy(&bytes[..bytes.len().min(4 * LONGEST_TEXT)]))
+}
+
+fn at(millis: u64) -> Option<u64> {
+    (millis > 0).then_some(millis)
+}
+
+/// A whole list. What is no service's record is left out.
+pub(crate) fn all_told(list: &ServiceList) -> Vec<ServiceRecord> {
+    list.records.iter().take(MOST_SERVICES).filter_map(service).collect()
+}
+
+/// One record; none where it has no name of a service.
+pub(super) fn service(record: &pyro_wire::ServiceRecord) -> Option<ServiceRecord> {
+    let spec = record.spec.as_ref()?;
+    let health = match record.health() {
+        ServiceHealth::HealthNone => None,
+        ServiceHealth::HealthPassing => Some(true),
+        ServiceHealth::HealthFailing => Some(false),
+    };
+    let depends_on: BTreeMap<_, _> = spec
+        .depends_on
+        .iter()
+        .take(MOST_SERVICES)
+        .filter_map(|on| {
+            let condition = match on.condition() {
+                pyro_wire::DependencyCondition::DependencyStarted => DependencyCondition::Started,
+                pyro_wire::DependencyCondition::DependencyReady => DependencyCondition::Ready,
+                pyro_wire::DependencyCondition::DependencyCompleted => {
+                    DependencyCondition::Completed
+                }
+            };
+            Some((on.name.parse().ok()?, condition))
+        })
+        .collect();
+    Some(ServiceRecord {
+        name: spec.name.parse().ok()?,
+        state: match record.state() {
+            pyro_wire::ServiceState::ServiceStarting => ServiceState::Starting,
+            pyro_wire::ServiceState::ServiceRunning => ServiceState::Running,
+            pyro_wire::ServiceState::ServiceBackoff => ServiceState::Backoff,
+            pyro_wire::ServiceState::ServiceExited => ServiceState::Exited,
+            pyro_wire::ServiceState::ServiceFailed => ServiceState::Failed,
+            pyro_wire::ServiceState::ServiceStopped => ServiceState::Stopped,
+        },
+        ready: record.ready,
+        healthy: health,
+        command: text(&spec.command),
+        cwd: lossy(&spec.working_directory),
+        readiness: spec.readiness.as_ref().and_then(probe),
+        restart: match spec.restart() {
+            pyro_wire::RestartPolicy::RestartNo => RestartPolicy::No,
+            pyro_wire::RestartPolicy::RestartOnFailure => RestartPolicy::OnFailure,
+            pyro_wire::RestartPolicy::RestartAlways => RestartPolicy::Always,
+            pyro_wire::RestartPolicy::RestartUnlessStopped => RestartPolicy::UnlessStopped,
+        },
+        restart_count: record.restart_count,
+        depends_on,
+        waiting_for: record.waiting_for.iter().take(100).map(|name| text(name)).collect(),
+        stopping: record.stopping,
+        started_at: at(record.started_millis),
+        ready_at: at(record.ready_millis),
+        ended_at: at(record.ended_millis),
+        pid: (record.pid != 0).then_some(record.pid),
+        stop_reason: some_text(&record.stop_reason),
+        detail: some_text(&record.detail),
+        last_exit: record.last_exit.as_ref().map(|exit| ServiceExit {
+            exit_code: exit.exit_code,
+            signal: exit.signal,
+            oom_killed: exit.oom_killed,
+            ended_at: exit.ended_millis,
+        }),
+        last_probe: record.last_probe.as_ref().map(|probe| (probe.at_millis, text(&probe.result))),
+        status_text: some_text(&record.status_text),
+        memory_bytes: record.memory_bytes,
+        cpu_micros: record.cpu_micros,
+        stdout_bytes: record.stdout_bytes,
+        stderr_bytes: record.stderr_bytes,
+        listening: record
+            .listening
+            .iter()
+            .take(100)
+            .filter_map(|port| Some((text(&port.address), u16::try_from(port.port).ok()?)))
+            .collect(),
+        run: record.run,
+        revision: record.revision,
+    })
+}
+
+fn probe(probe: &pyro_wire::Probe) -> Option<Probe> {
+    let address = |host: &str, port: u32| {
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    };
+    Some(match probe.kind.as_ref()? {
+        Kind::File(path) => Probe::File { path: lossy(path) },
+        Kind::Tcp(tcp) => Probe::Tcp { address: text(&address(&tcp.host, tcp.port)) },
+        Kind::Http(http) => Probe::Http {
+            url: text(&format!("http://{}{}", address(&http.host, http.port), http.target)),
+        },
+        Kind::Command(command) => Probe::Command { command: shown(&command.arguments) },
+        Kind::Log(pattern) => Probe::Log { pattern: text(pattern) },
+        Kind::Notify(_) => Probe::Notify {},
+    })
+}
+
+/// A command as it was given: a line for the shell is told as that.
+fn shown(arguments: &[bytes::Bytes]) -> Command {
+    match arguments {
+        [shell, flags, line] if &shell[..] == b"/bin/sh" && &flags[..] == b"-lc" => {
+            Command::Shell(lossy(line))
+        }
+        _ => Command::Arguments(arguments.iter().take(1000).map(|word| lossy(word)).collect()),
+    }
+}
+
+/// A state change.
+pub(super) fn event(event: &pyro_wire::ServiceEvent) -> Option<ServiceEvent> {
+    let service = service(event.record.as_ref()?)?;
+    Some(ServiceEvent { at: event.time_millis, service, deleted: event.deleted })
+}
+
+/// Lines of output as text.
+pub(super) fn lines(lines: &[bytes::Bytes]) -> Vec<String> {
+    let (most, longest) = TAIL;
+    let line = |line: &bytes::Bytes| -> String {
+        let line = &line[..line.len().min(4 * longest)];
+        String::from_utf8_lossy(line).trim_end_matches('\r').chars().take(longest).collect()
+    };
+    lines.iter().take(most).map(line).collect()
+}
+
+/// A record after the machine it ran in is gone, for this reason; `false` where nothing of it ran.
+pub(crate) fn stopped_by(record: &mut ServiceRecord, reason: &str, now: u64) -> bool {
+    if !record.state.is_active() {
+        return false;
+    }
+    record.state = ServiceState::Stopped;
+    record.ready = false;
+    record.healthy = None;
+    record.stopping = false;
+    record.waiting_for.clear();
+    record.ended_at = Some(now);
+    record.pid = None;
+    record.memory_bytes = 0;
+    record.listening.clear();
+    record.stop_reason = Some(reason.to_owned());
+    true
+}

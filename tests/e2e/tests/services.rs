@@ -1,0 +1,492 @@
+//! Services, as a user sees them.
+
+use std::thread;
+
+use pyro_e2e::{Home, Verb, Workspace, wait_until, wait_until_some};
+use serde_json::Value;
+
+/// A server on a port that greets whoever comes; `$0` is the port.
+const SERVER: &str = r#"exec perl -MIO::Socket::INET -e '$| = 1; my $l = IO::Socket::INET->new(
+    Listen => 9, LocalAddr => "127.0.0.1", LocalPort => shift, ReuseAddr => 1) or die;
+    print "listening\n"; while (my $c = $l->accept) { print $c "HTTP/1.1 200 OK\r\n\r\nhello"; close $c }' $0"#;
+
+trait Services {
+    fn service(&self, verb: &str, words: &[&str]) -> Verb;
+    fn shown(&self, name: &str) -> Value;
+
+    /// Starts one with these flags and this shell script.
+    fn serve(&self, name: &str, flags: &[&str], script: &str) -> Verb {
+        let words = [&[name], flags, &["--", "sh", "-c", script]].concat();
+        self.service("start", &words)
+    }
+
+    /// Calls a verb that must fail with this code; flags stand before the command.
+    fn refused(&self, verb: &str, words: &[&str], code: &str) -> Value {
+        let at = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+        let words = [&words[..at], &["--json"], &words[at..]].concat();
+        let told = self.service(verb, &words).code(1).json();
+        assert_eq!((&told["ok"], &told["code"]), (&false.into(), &code.into()), "{told}");
+        told
+    }
+
+    /// Starts one with these flags and this shell script, which must fail with this code.
+    fn serve_refused(&self, name: &str, flags: &[&str], script: &str, code: &str) -> Value {
+        self.refused("start", &[&[name], flags, &["--", "sh", "-c", script]].concat(), code)
+    }
+
+    fn serve_port(&self, name: &str, port: &str, flags: &[&str]) -> Verb {
+        let address = format!("127.0.0.1:{port}");
+        let words =
+            [&[name, "--ready-tcp", &address], flags, &["--", "sh", "-c", SERVER, port]].concat();
+        self.service("start", &words)
+    }
+}
+
+struct Of<'a>(&'a Home, &'a Workspace<'a>);
+
+impl Services for Of<'_> {
+    fn service(&self, verb: &str, words: &[&str]) -> Verb {
+        let all = [&["service", verb, self.1.id()], words].concat();
+        self.0.pyro(all)
+    }
+
+    fn shown(&self, name: &str) -> Value {
+        self.service("status", &[name, "--json"]).ok().json()
+    }
+}
+
+#[test]
+fn services_live_beside_each_other_and_leave_nothing_in_the_workspace() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let web = of.serve_port("web", "8080", &["--json"]).ok().json();
+    assert_eq!((&web["state"], &web["ready"]), (&"running".into(), &true.into()), "{web}");
+    let flags = ["--ready-file", "/run/worker/ready"];
+    of.serve("worker", &flags, "mkdir -p /run/worker; touch /run/worker/ready; sleep 1000").ok();
+
+    let list = of.service("list", &["--json"]).ok().json();
+    assert_eq!((&list["count"], &list["running_count"]), (&2.into(), &2.into()), "{list}");
+    assert_eq!(list["services"][0]["listening_ports"][0]["port"], 8080, "{list}");
+    let table = of.service("ls", &[]).ok().text();
+    assert!(table.contains("web") && table.contains("8080"), "{table}");
+    let status = workspace.status();
+    let counts = (&status["service_count"], &status["running_service_count"]);
+    assert_eq!(counts, (&2.into(), &2.into()), "{status}");
+    let logs = of.service("logs", &["web"]).ok().text();
+    assert!(logs.contains("listening"), "{logs}");
+    assert_eq!(workspace.sh("ls -A /workspace").ok().text(), "");
+
+    for name in ["web", "worker"] {
+        let stopped = of.service("stop", &[name, "--json"]).ok().json();
+        assert_eq!(stopped["state"], "stopped", "{stopped}");
+        assert_eq!(stopped["stop_reason"], "sigterm", "{stopped}");
+        let again = of.service("stop", &[name, "--json"]).ok().json();
+        assert_eq!(again["ended_at"], stopped["ended_at"], "a second stop changes nothing");
+    }
+    assert_eq!(home.list()["workspaces"][0]["running_service_count"], 0);
+    of.service("delete", &["web"]).ok();
+    of.service("status", &["web"]).fails("service_not_found");
+    assert_eq!(workspace.status()["service_count"], 1);
+}
+
+#[test]
+fn one_that_dies_before_it_is_ready_is_told_at_once_with_its_output() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let flags = ["--ready-tcp", "127.0.0.1:1", "--ready-timeout-seconds", "100000"];
+    let seen = of.serve("bad", &flags, "echo oh; echo no >&2; exit 3").code(1);
+    let told = String::from_utf8_lossy(&seen.stderr).into_owned();
+    assert!(
+        told.contains("exit code 3") && told.contains("| oh") && told.contains("| no"),
+        "{told}"
+    );
+    let problem = of.serve_refused("bad", &flags, "kill -9 $$", "service_exited");
+    assert_eq!(problem["last_exit"]["signal"], 9, "{problem}");
+    assert_eq!(problem["stop_reason"], "process_exited_before_ready", "{problem}");
+    // Without a probe too, unless all it had to do was done.
+    of.serve_refused("quick", &[], "exit 4", "service_exited");
+    of.serve("quick", &[], "echo done").ok();
+    assert_eq!(of.shown("quick")["state"], "exited");
+    let problem = of.refused("start", &["none", "--", "/no/such"], "command_not_found");
+    assert!(problem["error"].as_str().unwrap().contains("/no/such"), "{problem}");
+    of.service("status", &["none"]).fails("service_not_found");
+    let words = ["bad", "--cwd", "/nowhere", "--", "true"];
+    of.refused("start", &words, "working_directory_not_found");
+}
+
+#[test]
+fn one_that_is_not_ready_in_time_is_told_where_it_listens_instead() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let words = |name, action| {
+        let flags = ["--ready-tcp", "127.0.0.1:8000", "--ready-timeout-seconds", "3"];
+        let start = [&[name, "--on-ready-timeout", action], &flags[..]].concat();
+        [&start[..], &["--", "sh", "-c", SERVER, "5173"]].concat()
+    };
+    let problem = of.refused("start", &words("web", "stop"), "service_not_ready");
+    assert_eq!(problem["stop_reason"], "readiness_timeout", "{problem}");
+    assert!(problem["last_probe"]["result"].as_str().unwrap().contains("refused"), "{problem}");
+    assert_eq!(of.shown("web")["state"], "failed");
+
+    let problem = of.refused("start", &words("web", "keep"), "service_not_ready");
+    let hints = problem["hints"].to_string();
+    assert!(hints.contains("127.0.0.1:5173"), "{hints}");
+    let kept = of.shown("web");
+    assert_eq!((&kept["state"], &kept["ready"]), (&"running".into(), &false.into()), "{kept}");
+}
+
+#[test]
+fn every_kind_of_probe_finds_its_service_ready() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let ready = |name: &str, flags: &[&str], script: &str| {
+        of.serve(name, flags, script).ok();
+        let shown = of.shown(name);
+        assert_eq!(
+            (&shown["state"], &shown["ready"]),
+            (&"running".into(), &true.into()),
+            "{shown}"
+        );
+        shown
+    };
+    ready(
+        "file",
+        &["--ready-file", "deep/er/ready"],
+        "sleep 0.2; mkdir -p deep/er; : > deep/er/ready; sleep 1000",
+    );
+    ready(
+        "command",
+        &["--ready-command", "test -e $WHERE", "-e", "WHERE=/tmp/there"],
+        "sleep 0.2; : > /tmp/there; sleep 1000",
+    );
+    ready(
+        "log",
+        &["--ready-log", r"^ready in \d+ ms$"],
+        "echo not ready; echo 'ready in 12 ms' >&2; sleep 1000",
+    );
+    let notify = r#"perl -MIO::Socket::UNIX -MSocket -e 'my $p = $ENV{NOTIFY_SOCKET}; $p =~ s/^@/\0/;
+        socket(S, AF_UNIX, SOCK_DGRAM, 0); send(S, "STATUS=warm\nREADY=1", 0, sockaddr_un($p)) or die'; sleep 1000"#;
+    assert_eq!(ready("notify", &["--ready-notify"], notify)["status_text"], "warm");
+    let http = SERVER.replace("$0", "8081");
+    ready("http", &["--ready-http", "http://localhost:8081/health"], &http);
+    let tcp = SERVER.replace("127.0.0.1", "0.0.0.0").replace("$0", "8082");
+    workspace.sh("echo 127.0.0.1 box.test >> /etc/hosts").ok();
+    ready("tcp", &["--ready-tcp", "box.test:8082"], &tcp);
+    let words = ["x", "--ready-tcp", "nonsense", "--", "true"];
+    of.refused("start", &words, "invalid_readiness");
+    of.refused("start", &["x", "--ready-log", "(", "--", "true"], "invalid_service");
+}
+
+#[test]
+fn a_hostile_listener_is_never_ready_and_never_holds_up_the_others() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let server = |behaviour: &str| {
+        format!(
+            r#"exec perl -MIO::Socket::INET -e '$SIG{{PIPE}} = "IGNORE"; my $l = IO::Socket::INET->new(
+            Listen => 9, LocalAddr => "127.0.0.1", LocalPort => 9000, ReuseAddr => 1) or die;
+            while (my $c = $l->accept) {{ {behaviour}; close $c }}'"#
+        )
+    };
+    for (name, behaviour) in [
+        ("garbage", r#"print $c "SSH-2.0-x\r\n" x 1000"#),
+        ("endless", r#"print $c "x" x 1000 for 1..100"#),
+        ("redirect-loop", r#"print $c "HTTP/1.1 500 no\r\n\r\n""#),
+        ("slow", r#"for (1..50) { print $c "H"; $c->flush; select undef, undef, undef, 0.2 }"#),
+    ] {
+        let flags =
+            ["--ready-http", "http://127.0.0.1:9000/", "--ready-timeout-seconds", "3", "--no-wait"];
+        of.serve(name, &flags, &server(behaviour)).ok();
+        // Everything else answers meanwhile.
+        workspace.exec(["true"]).ok();
+        of.service("list", &[]).ok();
+        of.service("wait", &[name]).fails("service_not_ready");
+        assert_eq!(of.shown(name)["stop_reason"], "readiness_timeout");
+    }
+    let endless = ["--ready-command", "sleep 100000", "--ready-timeout-seconds", "1"];
+    of.serve_refused("hangs", &endless, "sleep 100001", "service_not_ready");
+    assert_eq!(workspace.guest_processes("sleep 10000"), 0, "the probe's tree ended with it");
+}
+
+#[test]
+fn a_stop_ends_the_whole_tree_and_says_how() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.service("start", &["plain", "--", "sleep", "1000"]).ok();
+    let stopped = of.service("stop", &["plain", "--json"]).ok().json();
+    assert_eq!(stopped["stop_reason"], "sigterm", "{stopped}");
+    assert_eq!(stopped["last_exit"]["signal"], 15, "{stopped}");
+
+    let script = "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 54321' & (sleep 54321 &) ; \
+                  touch /tmp/made; while :; do sleep 54321; done";
+    let flags = ["--ready-file", "/tmp/made", "--stop-grace-seconds", "1"];
+    of.serve("stubborn", &flags, script).ok();
+    assert!(workspace.guest_processes("sleep 54321") > 0);
+    let stopped = of.service("stop", &["stubborn", "--json"]).ok().json();
+    assert_eq!(stopped["stop_reason"], "sigkill", "{stopped}");
+    assert_eq!(workspace.guest_processes("sleep 54321"), 0);
+
+    let script = "trap 'echo bye; exit 0' INT; touch /tmp/there; while :; do sleep 0.1; done";
+    let flags = ["--ready-file", "/tmp/there", "--stop-signal", "INT"];
+    of.serve("polite", &flags, script).ok();
+    let stopped = of.service("stop", &["polite", "--json"]).ok().json();
+    assert_eq!((&stopped["stop_reason"], &stopped["exit_code"]), (&"sigint".into(), &0.into()));
+    assert!(of.service("logs", &["polite"]).ok().text().contains("bye"));
+}
+
+#[test]
+fn restarts_follow_the_policy_up_to_the_limit() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let flags = ["--restart", "on-failure", "--restart-limit", "2", "--no-wait"];
+    of.serve("fails", &flags, "echo run; exit 1").ok();
+    wait_until(60, "it was tried often enough", || of.shown("fails")["state"] == "failed");
+    let shown = of.shown("fails");
+    assert_eq!(
+        (&shown["stop_reason"], &shown["restart_count"]),
+        (&"restart_limit".into(), &2.into())
+    );
+    assert_eq!(of.service("logs", &["fails"]).ok().text(), "run\nrun\nrun");
+
+    let flags = ["--restart", "on-failure", "--ready-file", "/tmp/up"];
+    of.serve("once", &flags, "touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.1; done; exit 0")
+        .ok();
+    workspace.sh("rm /tmp/up").ok();
+    wait_until(60, "it has ended well", || of.shown("once")["state"] == "exited");
+
+    let flags = ["--restart", "always", "--ready-file", "/tmp/up"];
+    of.serve("again", &flags, "touch /tmp/up; sleep 1000").ok();
+    let before = of.shown("again")["pid"].clone();
+    of.service("signal", &["again", "KILL", "--whole-tree"]).ok();
+    wait_until(60, "it runs again", || {
+        let shown = of.shown("again");
+        shown["ready"] == true && shown["restart_count"] == 1
+    });
+    assert_ne!(of.shown("again")["pid"], before);
+    of.service("stop", &["again"]).ok();
+    assert_eq!(of.shown("again")["state"], "stopped", "a stop is not undone by a policy");
+}
+
+#[test]
+fn failing_health_is_told_and_restarts() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    workspace.sh("touch /tmp/well").ok();
+    let health =
+        ["--health-file", "/tmp/well", "--health-interval", "0.2", "--health-retries", "2"];
+    of.serve("told", &[&health[..], &["--health-action", "report"]].concat(), "sleep 1000").ok();
+    of.serve("restarted", &health, "sleep 1000").ok();
+    for name in ["told", "restarted"] {
+        wait_until(60, "it is well", || of.shown(name)["health"] == "passing");
+    }
+    workspace.sh("rm /tmp/well").ok();
+    wait_until(60, "it is not well", || of.shown("told")["health"] == "failing");
+    assert_eq!(of.shown("told")["restart_count"], 0);
+    wait_until(60, "it was restarted", || of.shown("restarted")["restart_count"] != 0);
+}
+
+#[test]
+fn dependencies_order_the_start_and_say_what_holds_it_up() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.serve_refused("x", &["--depends-on", "db"], "sleep 1000", "dependency_not_found");
+    of.serve("db", &["--ready-file", "/tmp/db", "--no-wait"], "sleep 1000").ok();
+    of.serve("setup", &["--depends-on", "db:started", "--no-wait"], "echo done").ok();
+    let flags = ["--depends-on", "db", "--depends-on", "setup:completed", "--no-wait"];
+    let held = of.serve("web", &[&flags[..], &["--json"]].concat(), "sleep 1000").ok().json();
+    assert_eq!((&held["state"], &held["pid"]), (&"starting".into(), &Value::Null), "{held}");
+    wait_until(30, "only the database holds it up", || {
+        of.shown("web")["waiting_for"] == serde_json::json!(["db"])
+    });
+    let problem =
+        of.service("wait", &["web", "--timeout-seconds", "0.5", "--json"]).code(124).json();
+    assert!(problem["error"].as_str().unwrap().contains("db"), "{problem}");
+    workspace.sh("touch /tmp/db").ok();
+    of.service("wait", &["web"]).ok();
+    let started = |name: &str| of.shown(name)["started_at"].as_f64().unwrap();
+    assert!(started("web") >= of.shown("db")["ready_at"].as_f64().unwrap());
+
+    let flags = ["--replace", "--depends-on", "web"];
+    of.serve_refused("db", &flags, "sleep 1000", "dependency_cycle");
+    of.service("delete", &["db"]).fails("service_needed");
+    of.serve("broken", &["--no-wait"], "exit 1").ok();
+    of.serve_refused("after", &["--depends-on", "broken:completed"], "sleep 1", "service_held_up");
+}
+
+#[test]
+fn starting_again_changes_nothing_and_another_specification_is_refused() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.serve_port("web", "8080", &[]).ok();
+    let pid = of.shown("web")["pid"].clone();
+    let again = of.serve_port("web", "8080", &["--json"]).ok().json();
+    assert_eq!((&again["unchanged"], &again["pid"]), (&true.into(), &pid), "{again}");
+    let words = ["web", "--ready-tcp", "127.0.0.1:8081", "--", "sh", "-c", SERVER, "8081"];
+    of.refused("start", &words, "service_already_running");
+    assert_eq!(of.shown("web")["pid"], pid);
+    let other = of.serve_port("web", "8081", &["--replace", "--json"]).ok().json();
+    assert_eq!(other["listening_ports"][0]["port"], 8081, "{other}");
+    let restarted = of.service("restart", &["web", "--json"]).ok().json();
+    assert_eq!(restarted["ready"], true, "{restarted}");
+    assert_ne!(restarted["pid"], other["pid"]);
+    let logs = of.service("logs", &["web", "--all"]).ok().text();
+    assert_eq!(logs.lines().count(), 3, "the runs' logs follow each other: {logs}");
+    of.refused("start", &["../x", "--", "true"], "invalid_service_name");
+    let publish = ["web", "--publish", "80", "--", "true"];
+    of.refused("start", &publish, "not_available");
+}
+
+#[test]
+fn a_killed_node_changes_no_service_and_loses_no_line_and_no_event() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let script = "n=0; while :; do echo $n; n=$((n+1)); sleep 0.05; done";
+    of.serve("counts", &["--ready-log", "^3$"], script).ok();
+    let pid = of.shown("counts")["pid"].clone();
+    let events = |after: u64| -> Vec<Value> {
+        let after = after.to_string();
+        let seen = workspace.call("events", ["--json", "--after", &after]).ok();
+        seen.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let cursor = |events: &[Value]| events.last().unwrap()["cursor"].as_u64().unwrap();
+    let first = wait_until_some(30, "the events say that it runs", || {
+        let events = events(0);
+        events.iter().any(|event| event["service"]["ready"] == true).then_some(events)
+    });
+    home.kill_node();
+    let shown = of.shown("counts");
+    assert_eq!((&shown["state"], &shown["pid"]), (&"running".into(), &pid), "{shown}");
+    home.kill_node();
+    of.service("stop", &["counts"]).ok();
+    let later = wait_until_some(30, "the stop is told", || {
+        let events = events(cursor(&first));
+        events.iter().any(|event| event["service"]["state"] == "stopped").then_some(events)
+    });
+    assert!(later.iter().all(|event| event["cursor"].as_u64() > Some(cursor(&first))));
+    let lines = of.service("logs", &["counts", "--all"]).ok().text();
+    let numbers: Vec<usize> = lines.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(numbers, (0..numbers.len()).collect::<Vec<_>>(), "no line is missing or twice");
+}
+
+#[test]
+fn a_stopped_workspace_remembers_its_services_and_runs_them_again() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.serve_port("db", "5432", &[]).ok();
+    of.serve_port("web", "8080", &["--depends-on", "db"]).ok();
+    of.serve("done", &[], "echo done").ok();
+    of.serve_port("off", "9000", &[]).ok();
+    of.service("stop", &["off"]).ok();
+    workspace.verb("stop").ok();
+
+    let web = of.shown("web");
+    let why = (&web["state"], &web["stop_reason"], &web["ready"]);
+    assert_eq!(why, (&"stopped".into(), &"workspace_stopped".into(), &false.into()), "{web}");
+    assert!(of.service("logs", &["web"]).ok().text().contains("listening"));
+    let list = of.service("list", &["--json"]).ok().json();
+    assert_eq!((&list["count"], &list["running_count"]), (&4.into(), &0.into()), "{list}");
+    assert_eq!(workspace.state(), "stopped", "looking back starts nothing");
+    home.kill_node();
+    assert_eq!(of.shown("web")["stop_reason"], "workspace_stopped");
+
+    workspace.verb("start").ok();
+    of.service("wait", &[]).ok();
+    for (name, state) in
+        [("db", "running"), ("web", "running"), ("done", "exited"), ("off", "stopped")]
+    {
+        assert_eq!(of.shown(name)["state"], state, "{name}");
+    }
+    assert!(of.shown("web")["started_at"].as_f64() >= of.shown("db")["ready_at"].as_f64());
+    let logs = of.service("logs", &["web", "--all"]).ok().text();
+    assert_eq!(logs.matches("listening").count(), 2, "the log goes on: {logs}");
+}
+
+#[test]
+fn a_machine_that_died_is_told_apart_from_a_stop() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.serve_port("web", "8080", &[]).ok();
+    workspace.vmm().kill();
+    wait_until(60, "the end was noticed", || workspace.state() == "stopped");
+    let web = of.shown("web");
+    assert_eq!((&web["state"], &web["stop_reason"]), (&"stopped".into(), &"vm_killed".into()));
+    workspace.verb("start").ok();
+    of.service("wait", &["web"]).ok();
+    assert_eq!(of.shown("web")["ready"], true);
+}
+
+#[test]
+fn logs_are_cut_followed_and_told_apart() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; sleep 0.1; echo bad >&2; \
+                  sleep 0.1; printf '\\377\\n'; touch /tmp/told; while [ ! -e /tmp/more ]; do sleep 0.1; done; \
+                  echo more; sleep 1000";
+    of.serve("web", &["--ready-file", "/tmp/told"], script).ok();
+    let lines = |words: &[&str]| {
+        let seen = of.service("logs", &[&["web"], words].concat()).ok();
+        String::from_utf8_lossy(&seen.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&[]).len(), 200);
+    assert_eq!(lines(&["--all"]).len(), 502);
+    assert_eq!(lines(&["--tail-lines", "3"])[..2], ["line 499", "bad"]);
+    assert_eq!(lines(&["--stream", "stderr"]), ["bad"]);
+    let stamped = lines(&["-n", "2", "--timestamps"]);
+    assert!(stamped[0].ends_with("Z bad") && stamped[0].starts_with("20"), "{stamped:?}");
+    assert_eq!(lines(&["--since", "1h"]).len(), 502);
+    let json = of.service("logs", &["web", "--json"]).ok().json();
+    assert_eq!((&json["tail_lines"], &json["truncated"]), (&200.into(), &true.into()), "{json}");
+    assert_eq!(json["stderr"], "bad\n");
+    let bytes = of.service("logs", &["web", "-n", "1"]).ok();
+    assert_eq!(bytes.stdout, b"\xff\n", "any bytes come out as they went in");
+
+    let client = of.service("logs", &["web", "--follow", "-n", "0"]).start();
+    workspace.sh("touch /tmp/more").ok();
+    client.wait_for("more");
+    client.process().kill();
+    assert_eq!(of.shown("web")["state"], "running", "who follows does not end it");
+}
+
+#[test]
+fn fifty_services_start_at_once_and_stop() {
+    let home = Home::new();
+    let workspace = home.workspace_with(&["-m", "512", "debian:12"]);
+    let of = Of(&home, &workspace);
+    thread::scope(|scope| {
+        for number in 0..50 {
+            let of = &of;
+            scope.spawn(move || {
+                let name = format!("s{number:02}");
+                let file = format!("/tmp/{name}");
+                let script = format!("echo {name}; : > {file}; exec sleep 1000");
+                of.serve(&name, &["--ready-file", &file], &script).ok();
+            });
+        }
+    });
+    let list = of.service("list", &["--json"]).ok().json();
+    assert_eq!((&list["count"], &list["running_count"]), (&50.into(), &50.into()));
+    let services = list["services"].as_array().unwrap();
+    assert!(services.iter().all(|service| service["ready"] == true));
+    assert_eq!(of.service("logs", &["s07"]).ok().text(), "s07");
+    thread::scope(|scope| {
+        for number in 0..50 {
+            let of = &of;
+            scope.spawn(move || of.service("stop", &[&format!("s{number:02}")]).ok());
+        }
+    });
+    assert_eq!(of.service("list", &["--json"]).ok().json()["running_count"], 0);
+}
