@@ -1,6 +1,9 @@
 //! The calls: one per stream, each with its time limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pyro_directory::Directory;
 use pyro_wire::{
@@ -71,15 +74,18 @@ impl Link {
     /// Asks the agent who it is; waits until it answers, for as long as `limit`.
     ///
     /// On QEMU the call waits in the channel until the agent reads it. Firecracker refuses streams
-    /// until the agent listens and offers no event for it, so refusals are retried.
+    /// until the agent listens and offers no event for it, so refusals are retried: soon at first,
+    /// then after a fortieth of the time that has passed, so that asking slows no boot that is slow.
     pub async fn hello(&self, limit: Duration) -> Result<HelloReply, LinkError> {
+        let asked = Instant::now();
         let attempts = async {
             loop {
                 match self.call_within(Verb::Hello(Hello {}), limit).await {
                     Ok((reply::Result::Hello(hello), _)) => return Ok(hello),
                     Ok(_) => return Err(LinkError::Mismatch("hello")),
                     Err(LinkError::Connect(_) | LinkError::Refused | LinkError::Lost(_)) => {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        let pause = (asked.elapsed() / 40).max(Duration::from_millis(5));
+                        tokio::time::sleep(pause).await;
                     }
                     Err(other) => return Err(other),
                 }
