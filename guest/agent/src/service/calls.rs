@@ -150,7 +150,8 @@ async fn wait(call: &WaitService, agent: &Arc<Agent>) -> Result<Answer, Refusal>
 async fn tail(service: &Service) -> Vec<bytes::Bytes> {
     let streams = [true, true];
     let from = service.log.tail(streams, TAIL_LINES, false).await;
-    let mut reader = Reader::new(service.log.clone(), Wanted { streams, from, since_micros: 0 });
+    let wanted = Wanted { streams, from, since_micros: 0 };
+    let mut reader = Reader::new(service.log.clone(), wanted).up_to_now();
     let mut text = Vec::new();
     while let Some(piece) = reader.next().await {
         if let Piece::Entry(entry) = piece {
@@ -194,6 +195,9 @@ where
     }
     let since_micros = call.since_millis.saturating_mul(1000);
     let mut log = Reader::new(service.log.clone(), Wanted { streams, from, since_micros });
+    if !call.follow {
+        log = log.up_to_now();
+    }
     let mut progress = service.log.progress();
     loop {
         progress.borrow_and_update();
