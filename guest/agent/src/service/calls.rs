@@ -278,6 +278,7 @@ mod tests {
             },
             spawning: false,
             idle,
+            lulls: 0,
             refusal: None,
         };
         let started = WaitService { run: 2, ..WaitService::default() };

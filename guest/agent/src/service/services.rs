@@ -173,8 +173,9 @@ impl Services {
         signal: Option<i32>,
         grace: Option<Duration>,
     ) -> Arc<View> {
-        service.wish(Wish::Stop { why, signal, grace }).await;
-        until(service, |view| view.idle).await
+        let taken_in = service.wish(Wish::Stop { why, signal, grace }).await;
+        // Another may start it anew before this one looks again: it was stopped all the same.
+        until(service, |view| view.idle || view.lulls > taken_in.lulls).await
     }
 
     /// Stops a service; returns when its last process is gone.
