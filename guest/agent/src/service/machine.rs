@@ -315,6 +315,11 @@ impl Machine {
         self.phase == Phase::Waiting
     }
 
+    /// Whether it is being stopped because it was not ready in time.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { stop, .. } if stop.why == Why::ReadyTimeout)
+    }
+
     /// How often it came to rest, or was stopped for a new run: who waits for that sees it though a
     /// new run begins at once.
     pub fn lulls(&self) -> u64 {
@@ -746,6 +751,7 @@ mod tests {
         let mut machine = warming(RULES);
         assert_eq!(machine.on(Event::Tick, at(29.9)), []);
         assert_eq!(machine.on(Event::Tick, at(30.0)), [Effect::Signal(1, 15)]);
+        assert!(machine.is_out_of_time());
         assert_eq!(machine.on(Event::Tick, at(35.0)), [Effect::Kill(1)]);
         machine.on(Event::Ended(1, Exit { signal: Some(9), ..Exit::default() }), at(35.1));
         assert_eq!(machine.shown().stop_reason, Some("readiness_timeout"));

@@ -143,7 +143,10 @@ impl Service {
             let usage = run.cgroup.usage();
             record.memory_bytes = run.cgroup.memory_bytes();
             record.cpu_micros = usage.cpu_micros;
-            record.listening = listening::ports(&run.cgroup.processes());
+            // Of one that is being stopped for not being ready: where it listened until then.
+            if !(record.stopping && !record.listening.is_empty()) {
+                record.listening = listening::ports(&run.cgroup.processes());
+            }
         }
         record
     }
@@ -346,13 +349,16 @@ impl Supervisor {
                 *self.service.run() = Some(spawned.run.clone());
                 self.feed(Event::Spawned(number));
                 self.follow(spawned);
+                if self.machine.shown().stopping {
+                    self.beside = JoinSet::new();
+                }
             }
             Input::Spawned(number, Err(refusal)) => {
                 self.refusal = Some(refusal.to_problem());
                 self.feed(Event::SpawnFailed(number, refusal.to_string()));
             }
             Input::Seen(number, seen) => {
-                if number != self.machine.shown().run {
+                if number != self.machine.shown().run || self.machine.shown().stopping {
                     return;
                 }
                 self.record.last_probe = Some(result(&seen));
@@ -433,6 +439,15 @@ impl Supervisor {
         // What is known a moment before the whole end is seen by whoever looks, and not kept.
         let passing = matches!(event, Event::MainEnded(_));
         let effects = self.machine.on(event, now());
+        if effects.iter().any(|effect| matches!(effect, Effect::Signal(..))) {
+            // What is seen of it from here on is its end, and says nothing of why it was not ready.
+            self.beside = JoinSet::new();
+            if !before.stopping && self.machine.is_out_of_time() {
+                let run = self.service.run().clone();
+                self.record.listening =
+                    run.map(|run| listening::ports(&run.cgroup.processes())).unwrap_or_default();
+            }
+        }
         // What others see is true before anything follows from it.
         if passing || *self.machine.shown() == before {
             self.show();
@@ -478,6 +493,7 @@ impl Supervisor {
 
     fn spawn(&mut self, number: u64) {
         self.record.last_probe = None;
+        self.record.listening.clear();
         self.record.status_text.clear();
         self.health_failures = 0;
         self.beside = JoinSet::new();
