@@ -18,7 +18,7 @@ const MAX_ARGUMENT: usize = 128 * 1024;
 /// The longest time that can be asked for, seconds: a year.
 const LONGEST: f64 = 366.0 * 86_400.0;
 /// The least and the most that is kept of a stream, bytes.
-const LOG_LIMIT: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 30);
+pub(super) const LOG_LIMIT: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 30);
 
 fn invalid(message: impl Into<String>) -> Problem {
     Problem::invalid("invalid_service", message)
