@@ -11,9 +11,10 @@ use pyro_wire::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    excerpt::{self, excerpt},
     log::{Piece, Reader, Wanted},
     services::until,
-    supervisor::{Service, View, Wish, lean},
+    supervisor::{Service, View, Wish},
 };
 use crate::{
     agent::Agent,
@@ -40,7 +41,7 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
             });
             let (service, unchanged) = task.await.unwrap_or(Err(Refusal::Interrupted))?;
             Ok(Answer::Service(ServiceReply {
-                record: Some(service.record()),
+                record: Some(excerpt(&service.record())),
                 unchanged,
                 ..ServiceReply::default()
             }))
@@ -79,16 +80,17 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
 }
 
 fn told(service: &Service) -> Answer {
-    Answer::Service(ServiceReply { record: Some(service.record()), ..ServiceReply::default() })
+    let record = Some(excerpt(&service.record()));
+    Answer::Service(ServiceReply { record, ..ServiceReply::default() })
 }
 
 fn list(agent: &Agent, services: &[Arc<Service>], brief: bool) -> ServiceList {
     // First the number, then the records: what changes between is told twice, never missed.
     let sequence = *agent.services.journal.newest().borrow();
     let record = |service: &Arc<Service>| {
-        if brief { lean(&service.view().record) } else { service.record() }
+        if brief { service.view().record.clone() } else { service.record() }
     };
-    ServiceList { records: services.iter().map(record).collect(), sequence }
+    excerpt::list(services.iter().map(record), sequence)
 }
 
 async fn stop(call: StopService, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
@@ -139,7 +141,7 @@ async fn wait(call: &WaitService, agent: &Arc<Agent>) -> Result<Answer, Refusal>
         _ => tail(&service).await,
     };
     Ok(Answer::Service(ServiceReply {
-        record: Some(service.record()),
+        record: Some(excerpt(&service.record())),
         unchanged: false,
         outcome: outcome.into(),
         log_tail,

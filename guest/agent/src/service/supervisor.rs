@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    excerpt::excerpt,
     listening,
     log::Log,
     machine::{Effect, Event, Exit, Machine, Moment, RESTART_LIMIT, Rules, Shown, State, Why},
@@ -663,19 +664,12 @@ impl Supervisor {
         self.agent.services.journal.add(ServiceEvent {
             sequence: 0,
             time_millis: clock::now().as_millis() as u64,
-            record: Some(lean(&self.record)),
+            record: Some(excerpt(&self.record)),
             deleted: false,
         });
         self.show();
         self.agent.services.changed();
     }
-}
-
-/// A record without what a follower does not need each time.
-pub fn lean(record: &ServiceRecord) -> ServiceRecord {
-    let spec = record.spec.clone().unwrap_or_default();
-    let spec = ServiceSpec { environment: Vec::new(), arguments: Vec::new(), ..spec };
-    ServiceRecord { spec: Some(spec), ..record.clone() }
 }
 
 /// The bound of a service's log, as its specification means it.
