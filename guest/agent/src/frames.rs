@@ -5,7 +5,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use pyro_wire::{Decoder, Frame, FrameError, FrameKind, MAX_DATA, Message};
+use pyro_wire::{Decoder, Frame, FrameError, FrameKind, MAX_DATA, MAX_MESSAGE, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The stream is of no more use.
@@ -20,6 +20,9 @@ pub enum StreamError {
     /// What came is no frame, or not the one that belongs here.
     #[error("the host sent something that does not belong here")]
     Frame(#[source] FrameError),
+    /// A message that the other side would not take.
+    #[error("a message of {0} bytes is too long for the host")]
+    Oversized(usize),
     /// It ended in the middle of a frame.
     #[error("the host's stream ended within a frame")]
     Cut,
@@ -74,8 +77,12 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.stream.write_all_buf(&mut self.batch).await.map_err(StreamError::Write)
     }
 
-    /// Sends a message.
+    /// Sends a message. One that is too long is an error, and nothing of it is sent.
     pub async fn message(&mut self, message: &impl Message) -> Result<(), StreamError> {
+        let length = message.encoded_len();
+        if length > MAX_MESSAGE {
+            return Err(StreamError::Oversized(length));
+        }
         self.batch.extend_from_slice(&pyro_wire::message_frame(message));
         if self.batch.len() >= BATCH { self.hand_over().await } else { Ok(()) }
     }

@@ -131,6 +131,9 @@ pub enum Refusal {
     /// The bound of services.
     #[error("there are {0} services already")]
     TooManyServices(usize),
+    /// A specification that is too long to be kept.
+    #[error("a service's command, environment and probes are {0} bytes together at most")]
+    ServiceTooLarge(usize),
     /// Its files could not be made.
     #[error("making the service's files")]
     ServiceFiles(#[source] io::Error),
@@ -207,6 +210,7 @@ impl Refusal {
             Self::DependencyCycle(_) => "dependency_cycle",
             Self::DependencyNotFound { .. } => "dependency_not_found",
             Self::TooManyServices(_) => "too_many_services",
+            Self::ServiceTooLarge(_) => "service_too_large",
             Self::ServiceFiles(_) => "service_failed",
             Self::Told(problem) => &problem.code,
             Self::Interrupted => "interrupted",

@@ -4,7 +4,9 @@ use std::{io, time::Duration};
 
 use bytes::Bytes;
 use pyro_directory::Directory;
-use pyro_wire::{Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, Message, header};
+use pyro_wire::{
+    Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, MAX_MESSAGE, Message, header,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -31,6 +33,9 @@ pub enum LinkError {
     /// The guest sent something that is not the protocol.
     #[error("the guest sent a malformed frame")]
     Frame(#[source] FrameError),
+    /// What was to be sent is more than a guest takes.
+    #[error("{0} bytes are too many for one message to the guest")]
+    Oversized(usize),
     /// The guest answered something else than what was asked.
     #[error("the guest answered {0} with something else")]
     Mismatch(&'static str),
@@ -140,6 +145,10 @@ impl FrameReader {
 
 impl FrameWriter {
     pub(crate) async fn message(&mut self, message: &impl Message) -> Result<(), LinkError> {
+        let length = message.encoded_len();
+        if length > MAX_MESSAGE {
+            return Err(LinkError::Oversized(length));
+        }
         self.half.write_all(&pyro_wire::message_frame(message)).await.map_err(LinkError::Lost)
     }
 

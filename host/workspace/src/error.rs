@@ -198,7 +198,8 @@ impl From<WorkspaceError> for Problem {
                     | "invalid_service"
                     | "dependency_cycle"
                     | "dependency_not_found"
-                    | "too_many_services" => Self::invalid(code, message),
+                    | "too_many_services"
+                    | "service_too_large" => Self::invalid(code, message),
                     "exec_not_found" | "service_not_found" => Self::not_found(code, message),
                     "service_already_running" | "service_not_running" | "service_needed" => {
                         Self::conflict(code, message)
@@ -207,6 +208,10 @@ impl From<WorkspaceError> for Problem {
                 };
                 problem.causes = causes;
                 problem
+            }
+            WorkspaceError::Guest { source: LinkError::Oversized(_), .. } => {
+                Self::invalid("request_too_large", error.to_string())
+                    .hint("its command, environment and the like are 1 MiB together at most")
             }
             WorkspaceError::Guest { .. } => Self::from_error("guest_unreachable", &error)
                 .hint("`pyro status` tells whether the VM still runs"),

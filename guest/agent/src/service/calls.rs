@@ -11,9 +11,10 @@ use pyro_wire::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    excerpt::{self, excerpt},
     log::{Piece, Reader, Wanted},
     services::until,
-    supervisor::{Service, View, Wish, lean},
+    supervisor::{Service, View, Wish},
 };
 use crate::{
     agent::Agent,
@@ -40,7 +41,7 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
             });
             let (service, unchanged) = task.await.unwrap_or(Err(Refusal::Interrupted))?;
             Ok(Answer::Service(ServiceReply {
-                record: Some(service.record()),
+                record: Some(excerpt(&service.record())),
                 unchanged,
                 ..ServiceReply::default()
             }))
@@ -79,16 +80,17 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
 }
 
 fn told(service: &Service) -> Answer {
-    Answer::Service(ServiceReply { record: Some(service.record()), ..ServiceReply::default() })
+    let record = Some(excerpt(&service.record()));
+    Answer::Service(ServiceReply { record, ..ServiceReply::default() })
 }
 
 fn list(agent: &Agent, services: &[Arc<Service>], brief: bool) -> ServiceList {
     // First the number, then the records: what changes between is told twice, never missed.
     let sequence = *agent.services.journal.newest().borrow();
     let record = |service: &Arc<Service>| {
-        if brief { lean(&service.view().record) } else { service.record() }
+        if brief { service.view().record.clone() } else { service.record() }
     };
-    ServiceList { records: services.iter().map(record).collect(), sequence }
+    excerpt::list(services.iter().map(record), sequence)
 }
 
 async fn stop(call: StopService, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
@@ -139,7 +141,7 @@ async fn wait(call: &WaitService, agent: &Arc<Agent>) -> Result<Answer, Refusal>
         _ => tail(&service).await,
     };
     Ok(Answer::Service(ServiceReply {
-        record: Some(service.record()),
+        record: Some(excerpt(&service.record())),
         unchanged: false,
         outcome: outcome.into(),
         log_tail,
@@ -150,7 +152,8 @@ async fn wait(call: &WaitService, agent: &Arc<Agent>) -> Result<Answer, Refusal>
 async fn tail(service: &Service) -> Vec<bytes::Bytes> {
     let streams = [true, true];
     let from = service.log.tail(streams, TAIL_LINES, false).await;
-    let mut reader = Reader::new(service.log.clone(), Wanted { streams, from, since_micros: 0 });
+    let wanted = Wanted { streams, from, since_micros: 0 };
+    let mut reader = Reader::new(service.log.clone(), wanted).up_to_now();
     let mut text = Vec::new();
     while let Some(piece) = reader.next().await {
         if let Piece::Entry(entry) = piece {
@@ -194,6 +197,9 @@ where
     }
     let since_micros = call.since_millis.saturating_mul(1000);
     let mut log = Reader::new(service.log.clone(), Wanted { streams, from, since_micros });
+    if !call.follow {
+        log = log.up_to_now();
+    }
     let mut progress = service.log.progress();
     loop {
         progress.borrow_and_update();
@@ -274,6 +280,7 @@ mod tests {
             },
             spawning: false,
             idle,
+            lulls: 0,
             refusal: None,
         };
         let started = WaitService { run: 2, ..WaitService::default() };

@@ -105,6 +105,9 @@ impl Journal {
 impl Inner {
     fn keep(&mut self, event: &ServiceEvent) -> io::Result<()> {
         let body = event.encode_to_vec();
+        if body.len() > LONGEST_EVENT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let record = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
         if self.current.as_ref().is_none_or(|(_, bytes)| *bytes >= LONGEST_FILE) {
             let path = path(&self.directory, event.sequence);

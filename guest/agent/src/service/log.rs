@@ -392,6 +392,8 @@ pub struct Wanted {
 pub struct Reader {
     log: Arc<Log>,
     wanted: Wanted,
+    /// Nothing from this position on.
+    until: u64,
     streams: [StreamReader; 2],
 }
 
@@ -415,13 +417,19 @@ impl Reader {
             in_stream: (from == 0 && from_the_beginning).then_some(0),
             ..StreamReader::default()
         });
-        Self { log, wanted, streams }
+        Self { log, wanted, until: u64::MAX, streams }
+    }
+
+    /// Ends with what is there now: of a service that keeps printing there would be more for ever.
+    pub fn up_to_now(self) -> Self {
+        let until = self.log.end();
+        Self { until, ..self }
     }
 
     /// The next piece; none where there is no more for now.
     pub async fn next(&mut self) -> Option<Piece> {
         // What is appended while the one stream is looked at is seen by neither: their order holds.
-        let end = self.log.lock().end;
+        let end = self.log.end().min(self.until);
         for at in [0, 1] {
             if self.wanted.streams[at] && self.streams[at].next.is_none() {
                 let wanted = (self.wanted.from[at], self.wanted.since_micros);
@@ -631,6 +639,23 @@ mod tests {
         let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
         say(&log, Stream::Out, "three\n").await;
         assert_eq!(texts(&read(&log, BOTH).await), "one\nthree\n");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_follow_ends_though_more_and_more_is_printed() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        say(&log, Stream::Out, "a").await;
+        say(&log, Stream::Error, "b").await;
+        let mut reader = Reader::new(log.clone(), BOTH).up_to_now();
+        let mut pieces = Vec::new();
+        while let Some(piece) = reader.next().await {
+            pieces.push(piece);
+            assert!(pieces.len() < 100, "there is more for ever");
+            say(&log, Stream::Out, "y").await;
+            say(&log, Stream::Error, "y").await;
+        }
+        assert_eq!(texts(&pieces), "ab");
     }
 
     #[tokio::test]

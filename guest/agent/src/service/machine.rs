@@ -15,7 +15,8 @@
 //! A *run* is one life of the process tree, numbered. What is said of another run than the present
 //! one changes nothing. **Invariants** (the property test below holds them): a run is spawned only
 //! when the one before has ended; the state is running only while a run lives; ready is said only
-//! after a probe of this run passed.
+//! after a probe of this run passed, and only while its main process lives; whoever waits for the end
+//! of a stop sees one ([`Machine::lulls`]).
 
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub enum Event {
     Healthy(u64),
     /// The health probe of this run failed so often that it counts.
     Unhealthy(u64),
+    /// The main process of this run is gone; the rest of its tree is being ended.
+    MainEnded(u64),
     /// The last process of this run is gone.
     Ended(u64, Exit),
     /// It is to stop.
@@ -183,6 +186,21 @@ struct Stop {
     signal: i32,
     grace: Duration,
     killed: bool,
+}
+
+impl Stop {
+    /// What becomes of a stop when this one comes while it goes on: the later wish decides what
+    /// follows, but what was stopped for good is not started by the workspace's next boot, nor
+    /// anything while the workspace is being stopped.
+    fn then(self, later: Self) -> Self {
+        let why = match (self.why, later.why) {
+            (Why::Asked, Why::Workspace) => Why::Asked,
+            (Why::Workspace, Why::Restart) => Why::Workspace,
+            (_, later) => later,
+        };
+        let signal = if later.why == Why::Asked { later.signal } else { self.signal };
+        Self { why, signal, killed: self.killed, grace: self.grace.min(later.grace) }
+    }
 }
 
 /// As others see it.
@@ -261,12 +279,15 @@ pub struct Machine {
     shown: Shown,
     /// Restarts in a row.
     tries: u32,
+    /// The main process of this run is gone.
+    main_ended: bool,
+    lulls: u64,
 }
 
 impl Machine {
     /// A service that does not run, with what is known of its past.
     pub fn new(rules: Rules, shown: Shown) -> Self {
-        Self { rules, phase: Phase::Idle, shown, tries: 0 }
+        Self { rules, phase: Phase::Idle, shown, tries: 0, main_ended: false, lulls: 0 }
     }
 
     /// Other rules, for the next run. Only for one that is idle.
@@ -294,9 +315,27 @@ impl Machine {
         self.phase == Phase::Waiting
     }
 
+    /// Whether it is being stopped because it was not ready in time.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { stop, .. } if stop.why == Why::ReadyTimeout)
+    }
+
+    /// How often it came to rest, or was stopped for a new run: who waits for that sees it though a
+    /// new run begins at once.
+    pub fn lulls(&self) -> u64 {
+        self.lulls
+    }
+
+    /// Whether the main process of the newest run is gone.
+    pub fn has_no_main_process(&self) -> bool {
+        self.main_ended
+    }
+
     /// When it wants a [`Event::Tick`].
     pub fn deadline(&self) -> Option<Duration> {
         match self.phase {
+            // Only its end can come.
+            Phase::Warming { .. } if self.main_ended => None,
             Phase::Warming { until } | Phase::Backoff { until } => Some(until),
             Phase::Stopping { kill_at, .. } => kill_at,
             Phase::Idle | Phase::Waiting | Phase::Spawning(_) | Phase::Running { .. } => None,
@@ -329,6 +368,7 @@ impl Machine {
                 }
                 self.stop_with(self.stop_by_rules(Why::Unhealthy), now)
             }
+            Event::MainEnded(of) if of == run => self.main_ended(),
             Event::Ended(of, exit) if of == run => self.ended(exit, now),
             Event::Stop { why, signal, grace } => {
                 let mut stop = self.stop_by_rules(why);
@@ -342,7 +382,7 @@ impl Machine {
     }
 
     fn is_looked_after(&self) -> bool {
-        self.rules.health && matches!(self.phase, Phase::Running { .. })
+        self.rules.health && matches!(self.phase, Phase::Running { .. }) && !self.main_ended
     }
 
     fn stop_by_rules(&self, why: Why) -> Stop {
@@ -386,6 +426,7 @@ impl Machine {
 
     fn spawn(&mut self) -> Vec<Effect> {
         self.shown.run += 1;
+        self.main_ended = false;
         self.phase = Phase::Spawning(None);
         vec![Effect::Spawn(self.shown.run)]
     }
@@ -423,9 +464,25 @@ impl Machine {
 
     fn passed(&mut self, now: Moment) -> Vec<Effect> {
         match self.phase {
-            Phase::Warming { .. } | Phase::Running { ready: None } => self.is_ready(now),
+            Phase::Warming { .. } | Phase::Running { ready: None } if !self.main_ended => {
+                self.is_ready(now)
+            }
             _ => Vec::new(),
         }
+    }
+
+    fn main_ended(&mut self) -> Vec<Effect> {
+        let phases = matches!(
+            self.phase,
+            Phase::Warming { .. } | Phase::Running { .. } | Phase::Stopping { .. }
+        );
+        if phases {
+            self.main_ended = true;
+            self.shown.stopping = true;
+            self.shown.ready = false;
+            self.shown.healthy = None;
+        }
+        Vec::new()
     }
 
     fn is_ready(&mut self, now: Moment) -> Vec<Effect> {
@@ -452,7 +509,7 @@ impl Machine {
                 Vec::new()
             }
             Phase::Spawning(pending) => {
-                *pending = Some(stop);
+                *pending = Some(pending.map_or(stop, |first| first.then(stop)));
                 self.shown.stopping = true;
                 Vec::new()
             }
@@ -465,12 +522,13 @@ impl Machine {
                 self.begin_stop(stop, was_stable, now)
             }
             Phase::Stopping { stop: first, kill_at, .. } => {
-                // The later wish decides what follows; patience only ever gets shorter.
                 let sooner = now.monotonic.saturating_add(stop.grace);
                 *kill_at = kill_at.map(|at| at.min(sooner));
-                let killed = first.killed;
-                if first.why != Why::Asked || stop.why == Why::Restart {
-                    *first = Stop { killed, signal: first.signal, ..stop };
+                let before = first.signal;
+                *first = first.then(stop);
+                // Somebody asked for this one.
+                if first.signal != before && !first.killed {
+                    return vec![Effect::Signal(self.shown.run, first.signal)];
                 }
                 Vec::new()
             }
@@ -495,18 +553,16 @@ impl Machine {
         self.shown.ended_millis = now.wall_millis;
         match phase {
             Phase::Stopping { stop, .. } => self.stopped(stop, now),
-            _ if exit.workload_lost => {
-                self.shown.restart_count += 1;
-                let effects = self.await_dependencies();
-                self.shown.detail = "the workload was restarted".into();
-                effects
+            Phase::Running { ready: Some(since) }
+                if now.monotonic.saturating_sub(since) >= STABLE =>
+            {
+                self.tries = 0;
+                self.ended_after_ready(exit, now)
             }
-            Phase::Running { ready } => {
-                if ready.is_some_and(|since| now.monotonic.saturating_sub(since) >= STABLE) {
-                    self.tries = 0;
-                }
-                self.ended_by_itself(exit, now)
-            }
+            // Whatever its policy, the end was not its own; but a service that reboots the workload
+            // each time it runs is not to do so for ever.
+            _ if exit.workload_lost => self.ended_after_ready(exit, now),
+            Phase::Running { .. } => self.ended_after_ready(exit, now),
             _ if !self.rules.probed && exit.is_success() => self.ended_by_itself(exit, now),
             _ if self.rules.restart == RestartPolicy::RestartNo => {
                 self.rest(State::Failed, Some("process_exited_before_ready"));
@@ -514,6 +570,18 @@ impl Machine {
             }
             _ => self.again_or_fail("process_exited_before_ready", now),
         }
+    }
+
+    fn ended_after_ready(&mut self, exit: Exit, now: Moment) -> Vec<Effect> {
+        if !exit.workload_lost {
+            return self.ended_by_itself(exit, now);
+        }
+        let effects = self.again_or_fail("", now);
+        if self.shown.stop_reason == Some("") {
+            self.shown.stop_reason = None;
+        }
+        self.shown.detail = "the workload was restarted".into();
+        effects
     }
 
     fn ended_by_itself(&mut self, exit: Exit, now: Moment) -> Vec<Effect> {
@@ -556,6 +624,7 @@ impl Machine {
             Why::Restart => {
                 self.tries = 0;
                 self.shown.restart_count = 0;
+                self.lulls += 1;
                 self.await_dependencies()
             }
             Why::ReadyTimeout => {
@@ -590,6 +659,7 @@ impl Machine {
 
     fn rest(&mut self, state: State, reason: Option<&'static str>) {
         self.phase = Phase::Idle;
+        self.lulls += 1;
         self.shown.state = state;
         self.shown.stop_reason = reason;
         self.shown.ready = false;
@@ -681,6 +751,7 @@ mod tests {
         let mut machine = warming(RULES);
         assert_eq!(machine.on(Event::Tick, at(29.9)), []);
         assert_eq!(machine.on(Event::Tick, at(30.0)), [Effect::Signal(1, 15)]);
+        assert!(machine.is_out_of_time());
         assert_eq!(machine.on(Event::Tick, at(35.0)), [Effect::Kill(1)]);
         machine.on(Event::Ended(1, Exit { signal: Some(9), ..Exit::default() }), at(35.1));
         assert_eq!(machine.shown().stop_reason, Some("readiness_timeout"));
@@ -712,13 +783,89 @@ mod tests {
         for (after, reason) in [(1.0, "sigterm"), (6.0, "sigkill")] {
             let mut machine = warming(RULES);
             machine.on(Event::Passed(1), at(0.0));
-            let stop = Event::Stop { why: Why::Asked, signal: None, grace: None };
+            let stop = stop(Why::Asked, None);
             assert_eq!(machine.on(stop, at(0.0)), [Effect::Signal(1, 15)]);
             machine.on(Event::Tick, at(after));
             machine.on(Event::Ended(1, Exit::default()), at(after));
             assert_eq!(machine.shown().stop_reason, Some(reason));
             assert!(!machine.shown().wanted);
         }
+    }
+
+    #[test]
+    fn what_has_no_main_process_any_more_is_not_ready() {
+        for probed in [true, false] {
+            let mut machine = warming(Rules { probed, ..RULES });
+            machine.on(Event::MainEnded(1), at(0.18));
+            assert_eq!(machine.deadline(), None);
+            for late in [Event::Tick, Event::Passed(1)] {
+                machine.on(late, at(0.2));
+                assert_eq!(
+                    (machine.shown().state, machine.shown().ready),
+                    (State::Starting, false)
+                );
+            }
+            machine.on(Event::Ended(1, exit(1)), at(0.4));
+            assert_eq!(machine.shown().stop_reason, Some("process_exited_before_ready"));
+        }
+        let mut machine = warming(RULES);
+        machine.on(Event::Passed(1), at(0.0));
+        machine.on(Event::MainEnded(1), at(1.0));
+        assert!(!machine.shown().ready);
+    }
+
+    #[test]
+    fn a_lost_workload_is_made_up_for_with_patience_and_not_for_ever() {
+        let mut machine = warming(RULES);
+        let lost = Exit { signal: Some(9), workload_lost: true, ..Exit::default() };
+        let mut now = 0.0;
+        for (run, wait) in [(1, 0.5), (2, 1.0), (3, 2.0)] {
+            machine.on(Event::Ended(run, lost), at(now));
+            assert_eq!(machine.shown().state, State::Backoff);
+            now += wait;
+            assert_eq!(machine.on(Event::Tick, at(now)), [Effect::AwaitDependencies]);
+            machine.on(Event::DependenciesMet, at(now));
+            machine.on(Event::Spawned(run + 1), at(now));
+        }
+        machine.on(Event::Ended(4, lost), at(now));
+        assert_eq!(machine.shown().stop_reason, Some("restart_limit"));
+    }
+
+    fn stop(why: Why, signal: Option<i32>) -> Event {
+        Event::Stop { why, signal, grace: None }
+    }
+
+    #[test]
+    fn a_second_stop_by_another_signal_sends_that_one() {
+        let mut machine = warming(RULES);
+        assert_eq!(machine.on(stop(Why::Asked, None), at(0.0)), [Effect::Signal(1, 15)]);
+        assert_eq!(machine.on(stop(Why::Asked, None), at(0.1)), []);
+        assert_eq!(machine.on(stop(Why::Asked, Some(9)), at(0.2)), [Effect::Signal(1, 9)]);
+        machine.on(Event::Ended(1, Exit::default()), at(0.3));
+        assert_eq!(machine.shown().stop_reason, Some("sigkill"));
+    }
+
+    #[test]
+    fn who_waits_for_a_stop_sees_its_end_though_another_restarts_it() {
+        let mut machine = warming(RULES);
+        machine.on(stop(Why::Asked, None), at(0.0));
+        let lulls = machine.lulls();
+        machine.on(Event::Restart, at(0.1));
+        assert_eq!(machine.on(Event::Ended(1, exit(0)), at(0.2)), [Effect::AwaitDependencies]);
+        assert!(machine.lulls() > lulls);
+    }
+
+    #[test]
+    fn what_was_stopped_while_it_was_being_made_stays_stopped_after_the_workspaces_stop() {
+        let mut machine = Machine::new(RULES, Shown::default());
+        machine.on(Event::Start, at(0.0));
+        machine.on(Event::DependenciesMet, at(0.0));
+        machine.on(stop(Why::Asked, None), at(0.1));
+        machine.on(stop(Why::Workspace, None), at(0.1));
+        machine.on(Event::Spawned(1), at(0.2));
+        machine.on(Event::Ended(1, exit(0)), at(0.3));
+        assert!(!machine.shown().wanted);
+        assert!(machine.is_idle());
     }
 
     #[test]
@@ -782,7 +929,7 @@ mod tests {
 
     /// What the world may do next; runs are named relative to the newest one.
     fn events() -> impl Strategy<Value = (u8, u64, f64)> {
-        (0u8..14, 0u64..2, 0.0..20.0f64)
+        (0u8..17, 0u64..2, 0.0..20.0f64)
     }
 
     fn rules() -> impl Strategy<Value = Rules> {
@@ -808,11 +955,14 @@ mod tests {
         fn whatever_happens_the_invariants_hold(rules in rules(), steps in vec(events(), 1..200)) {
             let mut machine = Machine::new(rules, Shown::default());
             let (mut being_made, mut alive, mut passed, mut killed) = (None, None, None, None);
+            let mut headless = None;
             let mut clock = 0.0;
             for (kind, back, wait) in steps {
                 clock += wait;
                 let now = at(clock);
                 let named = machine.shown().run.saturating_sub(back);
+                let (before, lulls, idle) =
+                    (machine.shown().clone(), machine.lulls(), machine.is_idle());
                 let event = match kind {
                     0 => Event::Start,
                     1 => Event::Restart,
@@ -833,16 +983,28 @@ mod tests {
                     }
                     7 => Event::Healthy(named),
                     8 => Event::Unhealthy(named),
-                    9 | 10 => match alive.take() {
-                        Some(run) => Event::Ended(run, exit(i32::from(kind == 9))),
+                    9 | 10 | 13 => match alive.take() {
+                        Some(run) => {
+                            let workload_lost = kind == 13;
+                            Event::Ended(run, Exit { workload_lost, ..exit(i32::from(kind == 9)) })
+                        }
                         None => Event::Tick,
                     },
+                    14 => match alive {
+                        Some(run) => { headless = alive; Event::MainEnded(run) }
+                        None => Event::Tick,
+                    },
+                    15 => Event::Stop { why: Why::Asked, signal: Some(9), grace: None },
                     11 => Event::Stop { why: Why::Asked, signal: None, grace: None },
                     12 => Event::Stop { why: Why::Workspace, signal: None, grace: None },
                     _ => Event::Tick,
                 };
                 for effect in machine.on(event, now) {
                     match effect {
+                        Effect::Signal(run, 9) => {
+                            prop_assert_eq!(alive, Some(run));
+                            killed = Some(run);
+                        }
                         Effect::Spawn(run) => {
                             prop_assert_eq!((being_made, alive), (None, None), "two runs at once");
                             being_made = Some(run);
@@ -856,12 +1018,22 @@ mod tests {
                         }
                         Effect::AwaitDependencies => {
                             prop_assert_eq!((being_made, alive), (None, None));
+                            prop_assert!(
+                                before.state != State::Running || before.stopping,
+                                "a run follows another at once"
+                            );
                         }
                     }
                 }
                 let shown = machine.shown();
                 if shown.state == State::Running {
                     prop_assert_eq!(alive, Some(shown.run), "running without a process");
+                }
+                if shown.ready || (shown.state == State::Running && before.state != State::Running) {
+                    prop_assert_ne!(headless, Some(shown.run), "of a dead process");
+                }
+                if machine.is_idle() && !idle {
+                    prop_assert!(machine.lulls() > lulls);
                 }
                 if shown.ready {
                     prop_assert_eq!(alive, Some(shown.run));

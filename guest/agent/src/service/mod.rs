@@ -6,13 +6,15 @@
 //!                        |                                 |-> process   one run: streams, end
 //!                        '-> journal  every state change   |-> probe     is it ready, is it well
 //!                                                          |-> log       what it prints
-//!                                                          '-> record    what outlives a boot
+//!                                                          |-> record    what outlives a boot
+//!                                                          '-> excerpt   what others are told
 //! ```
 //!
 //! Owns what starts, probes, restarts and stops them, with or without a host that looks on. Refuses
 //! to know the host: a stream that is lost changes no service.
 
 mod calls;
+mod excerpt;
 mod journal;
 mod listening;
 mod log;

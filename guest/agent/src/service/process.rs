@@ -158,13 +158,15 @@ impl Run {
         let _ = self.cgroup.kill();
     }
 
-    /// Sees it through: reads what it prints, until its last process is gone.
+    /// Sees it through: reads what it prints, until its last process is gone. Says when the main one
+    /// is.
     pub async fn to_its_end(
         &self,
         agent: &Arc<Agent>,
         streams: Streams,
         log: &Arc<Log>,
         lines: Option<LineWatch>,
+        main_ended: impl FnOnce(),
     ) -> Exit {
         let Streams { pidfd, out, error } = streams;
         let pump = tokio::spawn(pump([out, error], log.clone(), lines));
@@ -176,6 +178,7 @@ impl Run {
                 _ => break None,
             }
         };
+        main_ended();
         let workload_lost = self.spawner.is_ending();
         let mut left_behind = 0;
         if self.cgroup.is_populated() {

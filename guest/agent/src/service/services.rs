@@ -13,21 +13,27 @@ use std::{
 };
 
 use pyro_wire::{
-    DependencyCondition, ServiceEvent, ServiceRecord, ServiceSpec, ServiceState, probe::Kind,
+    DependencyCondition, Message, ServiceEvent, ServiceRecord, ServiceSpec, ServiceState,
+    probe::Kind,
 };
 use tokio::sync::watch;
 
 use super::{
+    excerpt::excerpt,
     journal::Journal,
     log::Log,
     machine::Why,
     probe, record,
-    supervisor::{Service, View, Wish, lean, log_limit, look_after, runs_at_boot},
+    supervisor::{Service, View, Wish, log_limit, look_after, runs_at_boot},
 };
 use crate::{agent::Agent, clock, console, refusal::Refusal};
 
 /// Services of a workspace.
 const MAX_SERVICES: usize = 256;
+/// Others that one may depend on.
+const MAX_DEPENDENCIES: usize = 64;
+/// Of a specification, bytes: it is kept with each change of its service.
+const MAX_SPEC: usize = 256 << 10;
 /// How long the last process may take to be gone once KILL was sent.
 const DYING: Duration = Duration::from_secs(5);
 
@@ -173,8 +179,9 @@ impl Services {
         signal: Option<i32>,
         grace: Option<Duration>,
     ) -> Arc<View> {
-        service.wish(Wish::Stop { why, signal, grace }).await;
-        until(service, |view| view.idle).await
+        let taken_in = service.wish(Wish::Stop { why, signal, grace }).await;
+        // Another may start it anew before this one looks again: it was stopped all the same.
+        until(service, |view| view.idle || view.lulls > taken_in.lulls).await
     }
 
     /// Stops a service; returns when its last process is gone.
@@ -274,7 +281,7 @@ impl Services {
         self.journal.add(ServiceEvent {
             sequence: 0,
             time_millis: clock::now().as_millis() as u64,
-            record: Some(lean(&service.view().record)),
+            record: Some(excerpt(&service.view().record)),
             deleted: true,
         });
         self.changed();
@@ -396,6 +403,12 @@ fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
             "a service's name is 1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",
         );
     }
+    if spec.encoded_len() > MAX_SPEC {
+        return Err(Refusal::ServiceTooLarge(MAX_SPEC));
+    }
+    if spec.depends_on.len() > MAX_DEPENDENCIES {
+        return invalid(&format!("a service depends on {MAX_DEPENDENCIES} others at most"));
+    }
     if spec.arguments.is_empty() {
         return invalid("a service needs a command");
     }
@@ -429,6 +442,17 @@ fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_specification_that_could_not_be_kept_is_refused() {
+        let of = |bytes: usize| ServiceSpec {
+            name: "web".into(),
+            arguments: vec![vec![b'x'; bytes].into()],
+            ..ServiceSpec::default()
+        };
+        assert!(check(&of(100 << 10)).is_ok());
+        assert_eq!(check(&of(MAX_SPEC)).unwrap_err().code(), "service_too_large");
+    }
 
     #[test]
     fn a_cycle_is_found_and_told_by_its_way() {

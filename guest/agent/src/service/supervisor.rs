@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    excerpt::excerpt,
     listening,
     log::Log,
     machine::{Effect, Event, Exit, Machine, Moment, RESTART_LIMIT, Rules, Shown, State, Why},
@@ -72,11 +73,12 @@ pub enum Wish {
 /// What the supervisor's task takes in, one by one.
 #[derive(Debug)]
 enum Input {
-    Wish(Wish, oneshot::Sender<()>),
+    Wish(Wish, oneshot::Sender<Arc<View>>),
     Spawned(u64, Result<Spawned, Refusal>),
     Seen(u64, Seen),
     Status(u64, String),
     Health(u64, Seen),
+    MainEnded(u64),
     Ended(u64, Exit),
     /// Of the wait with this number.
     Standing(u64, Standing),
@@ -99,6 +101,8 @@ pub struct View {
     pub spawning: bool,
     /// Whether nothing of it runs or is going to.
     pub idle: bool,
+    /// How often it came to rest so far; see [`Machine::lulls`].
+    pub lulls: u64,
     /// Why its process could not be made, as the caller is told.
     pub refusal: Option<Problem>,
 }
@@ -140,17 +144,23 @@ impl Service {
             let usage = run.cgroup.usage();
             record.memory_bytes = run.cgroup.memory_bytes();
             record.cpu_micros = usage.cpu_micros;
-            record.listening = listening::ports(&run.cgroup.processes());
+            // Of one that is being stopped for not being ready: where it listened until then.
+            if !(record.stopping && !record.listening.is_empty()) {
+                record.listening = listening::ports(&run.cgroup.processes());
+            }
         }
         record
     }
 
-    /// Tells a wish; returns when the service has taken it in.
-    pub async fn wish(&self, wish: Wish) {
+    /// Tells a wish; returns how the service stood when it had taken it in.
+    pub async fn wish(&self, wish: Wish) -> Arc<View> {
         let (done, seen) = oneshot::channel();
-        if self.inputs.send(Input::Wish(wish, done)).is_ok() {
-            let _ = seen.await;
+        if self.inputs.send(Input::Wish(wish, done)).is_ok()
+            && let Ok(view) = seen.await
+        {
+            return view;
         }
+        self.view()
     }
 }
 
@@ -265,7 +275,8 @@ pub fn look_after(
     let (inputs, inbox) = mpsc::unbounded_channel();
     let spec = record.spec.clone().unwrap_or_default();
     let machine = Machine::new(rules(&spec), past(&record));
-    let view = View { record: record.clone(), spawning: false, idle: true, refusal: None };
+    let view =
+        View { record: record.clone(), spawning: false, idle: true, lulls: 0, refusal: None };
     let service = Arc::new(Service {
         name: spec.name.clone(),
         log: Arc::new(log),
@@ -320,7 +331,7 @@ impl Supervisor {
             };
             match input {
                 Some(Input::Wish(Wish::Forget, done)) => {
-                    let _ = done.send(());
+                    let _ = done.send(self.service.view());
                     return;
                 }
                 Some(input) => self.take_in(input),
@@ -333,19 +344,22 @@ impl Supervisor {
         match input {
             Input::Wish(wish, done) => {
                 self.grant(wish);
-                let _ = done.send(());
+                let _ = done.send(self.service.view());
             }
             Input::Spawned(number, Ok(spawned)) => {
                 *self.service.run() = Some(spawned.run.clone());
                 self.feed(Event::Spawned(number));
                 self.follow(spawned);
+                if self.machine.shown().stopping {
+                    self.beside = JoinSet::new();
+                }
             }
             Input::Spawned(number, Err(refusal)) => {
                 self.refusal = Some(refusal.to_problem());
                 self.feed(Event::SpawnFailed(number, refusal.to_string()));
             }
             Input::Seen(number, seen) => {
-                if number != self.machine.shown().run {
+                if number != self.machine.shown().run || self.machine.shown().stopping {
                     return;
                 }
                 self.record.last_probe = Some(result(&seen));
@@ -362,6 +376,12 @@ impl Supervisor {
                 }
             }
             Input::Health(number, seen) => self.take_in_health(number, &seen),
+            Input::MainEnded(number) => {
+                if number == self.machine.shown().run {
+                    self.beside = JoinSet::new();
+                }
+                self.feed(Event::MainEnded(number));
+            }
             Input::Ended(number, exit) => {
                 self.beside = JoinSet::new();
                 let run = self.service.run().take();
@@ -417,9 +437,20 @@ impl Supervisor {
     /// Tells the machine, does what it says, and tells the world what is new.
     fn feed(&mut self, event: Event) {
         let before = self.machine.shown().clone();
+        // What is known a moment before the whole end is seen by whoever looks, and not kept.
+        let passing = matches!(event, Event::MainEnded(_));
         let effects = self.machine.on(event, now());
+        if effects.iter().any(|effect| matches!(effect, Effect::Signal(..))) {
+            // What is seen of it from here on is its end, and says nothing of why it was not ready.
+            self.beside = JoinSet::new();
+            if !before.stopping && self.machine.is_out_of_time() {
+                let run = self.service.run().clone();
+                self.record.listening =
+                    run.map(|run| listening::ports(&run.cgroup.processes())).unwrap_or_default();
+            }
+        }
         // What others see is true before anything follows from it.
-        if *self.machine.shown() == before {
+        if passing || *self.machine.shown() == before {
             self.show();
         } else {
             self.publish();
@@ -463,6 +494,7 @@ impl Supervisor {
 
     fn spawn(&mut self, number: u64) {
         self.record.last_probe = None;
+        self.record.listening.clear();
         self.record.status_text.clear();
         self.health_failures = 0;
         self.beside = JoinSet::new();
@@ -491,7 +523,9 @@ impl Supervisor {
         let (inputs, agent, log) =
             (self.inputs.clone(), self.agent.clone(), self.service.log.clone());
         tokio::spawn(async move {
-            let exit = run.to_its_end(&agent, streams, &log, lines).await;
+            let ended = inputs.clone();
+            let main_ended = move || drop(ended.send(Input::MainEnded(number)));
+            let exit = run.to_its_end(&agent, streams, &log, lines, main_ended).await;
             drop(run);
             let _ = inputs.send(Input::Ended(number, exit));
         });
@@ -599,7 +633,8 @@ impl Supervisor {
         record.wanted = shown.wanted;
         record.stopping = shown.stopping;
         record.run = shown.run;
-        record.pid = self.service.run().as_ref().map_or(0, |run| run.inner_pid);
+        let lives = !self.machine.has_no_main_process();
+        record.pid = self.service.run().as_ref().filter(|_| lives).map_or(0, |run| run.inner_pid);
         if !self.machine.is_waiting() {
             record.waiting_for.clear();
         }
@@ -613,6 +648,7 @@ impl Supervisor {
             spawning: self.machine.is_spawning()
                 || (self.machine.is_waiting() && self.record.waiting_for.is_empty()),
             idle: self.machine.is_idle(),
+            lulls: self.machine.lulls(),
             refusal: self.refusal.clone(),
         }));
     }
@@ -628,19 +664,12 @@ impl Supervisor {
         self.agent.services.journal.add(ServiceEvent {
             sequence: 0,
             time_millis: clock::now().as_millis() as u64,
-            record: Some(lean(&self.record)),
+            record: Some(excerpt(&self.record)),
             deleted: false,
         });
         self.show();
         self.agent.services.changed();
     }
-}
-
-/// A record without what a follower does not need each time.
-pub fn lean(record: &ServiceRecord) -> ServiceRecord {
-    let spec = record.spec.clone().unwrap_or_default();
-    let spec = ServiceSpec { environment: Vec::new(), arguments: Vec::new(), ..spec };
-    ServiceRecord { spec: Some(spec), ..record.clone() }
 }
 
 /// The bound of a service's log, as its specification means it.

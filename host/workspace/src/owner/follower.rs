@@ -10,6 +10,10 @@ use tokio::sync::mpsc;
 use super::handle::{Live, Request};
 use crate::{error::WorkspaceError, output::copy_output, registry::Context};
 
+/// After a stream that broke, or was not to be had, though the VM lives: a guest that breaks it again
+/// and again must not keep the node busy.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// Follows a guest's events: settles execs as they end and copies their output.
 pub(super) struct Follower {
     pub(super) context: Arc<Context>,
@@ -20,8 +24,11 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) async fn run(self) {
-        loop {
-            let Ok((records, mut events)) = self.live.link.watch().await else { return };
+        while self.live.vm.lives() {
+            let Ok((records, mut events)) = self.live.link.watch().await else {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            };
             for record in records {
                 if !record.running && self.wants(&record) {
                     self.exec_ended(record).await;
@@ -39,9 +46,7 @@ impl Follower {
                     Err(_) => break,
                 }
             }
-            // The stream broke though the VM may live on (or `watch` fails and ends this); a guest
-            // that breaks it again and again must not keep the node busy.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

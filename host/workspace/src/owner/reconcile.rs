@@ -29,6 +29,7 @@ impl Owner {
             }
             _ => {}
         }
+        crate::service::sweep(&self.context.layout.services(self.record.id));
         let vm = Vm::adopt(&self.context.layout.vm(self.record.id));
         match (self.record.phase, vm) {
             (Phase::Creating | Phase::Deleting, _) => {

@@ -198,6 +198,7 @@ impl Owner {
             context: self.context.clone(),
             workspace: self.record.id,
             link: follower.live.link.clone(),
+            vm: follower.live.vm.clone(),
         };
         self.context.tasks.spawn(follower.run());
         self.context.tasks.spawn(services.run());

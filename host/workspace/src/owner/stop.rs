@@ -110,8 +110,7 @@ impl Owner {
         if let Err(error) = self.context.store.save_services(self.record.id, &services, true) {
             tracing::warn!(workspace = %self.record.id, %error, "could not keep the services");
         }
-        let names: Vec<_> = services.into_iter().map(|service| service.name).collect();
-        copy_logs(&self.context.layout, self.record.id, &live.link, &names).await;
+        copy_logs(&self.context.layout, self.record.id, &live.link, &list).await;
     }
 
     /// Services that ran in a VM that is gone do not run any more, and why.

@@ -34,7 +34,7 @@ use crate::{
     vm::Vm,
 };
 
-pub(crate) use copies::copy_logs;
+pub(crate) use copies::{copy_logs, sweep};
 pub(crate) use follower::ServiceFollower;
 pub(crate) use told::{all_told, stopped_by};
 

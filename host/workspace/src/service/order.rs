@@ -8,17 +8,20 @@ use pyro_core::{
     ServiceSpec, WORKSPACE_PATH, parse_signal,
 };
 use pyro_wire::{
-    CommandProbe, Dependency, EnvironmentVariable, HttpProbe, NotifyProbe, TcpProbe, probe::Kind,
+    CommandProbe, Dependency, EnvironmentVariable, HttpProbe, Message, NotifyProbe, TcpProbe,
+    probe::Kind,
 };
 
 /// To become ready, where nothing else is said.
 const READY_TIMEOUT: f64 = 30.0;
 /// The longest argument: what Linux takes for one.
 const MAX_ARGUMENT: usize = 128 * 1024;
+/// Of a whole specification, bytes: what a guest keeps with each change of the service.
+const MAX_SPEC: usize = 256 * 1024;
 /// The longest time that can be asked for, seconds: a year.
 const LONGEST: f64 = 366.0 * 86_400.0;
 /// The least and the most that is kept of a stream, bytes.
-const LOG_LIMIT: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 30);
+pub(super) const LOG_LIMIT: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 30);
 
 fn invalid(message: impl Into<String>) -> Problem {
     Problem::invalid("invalid_service", message)
@@ -54,7 +57,7 @@ pub(super) fn spec(spec: ServiceSpec) -> Result<pyro_wire::ServiceSpec, Problem>
         return Err(invalid("the limit of a log is 64 KiB to 1 GiB"));
     }
     let health = spec.health.map(health).transpose()?;
-    Ok(pyro_wire::ServiceSpec {
+    let spec = pyro_wire::ServiceSpec {
         name: spec.name.to_string(),
         command: spec.command.to_string(),
         arguments: arguments(&spec.command),
@@ -111,7 +114,18 @@ pub(super) fn spec(spec: ServiceSpec) -> Result<pyro_wire::ServiceSpec, Problem>
             })
             .collect(),
         log_limit_bytes: spec.log_limit_bytes.unwrap_or_default(),
-    })
+    };
+    if spec.encoded_len() > MAX_SPEC {
+        return Err(Problem::invalid(
+            "service_too_large",
+            format!(
+                "the command, environment and probes of a service are {MAX_SPEC} bytes together at \
+                 most"
+            ),
+        )
+        .hint("put what is long into a file of the workspace"));
+    }
+    Ok(spec)
 }
 
 fn arguments(command: &Command) -> Vec<bytes::Bytes> {
@@ -235,6 +249,18 @@ fn http(url: &str) -> Option<HttpProbe> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_to_be_kept_is_refused() {
+        let of = |count: usize| {
+            let variable = |at| (format!("V{at}"), "x".repeat(1000));
+            let env: std::collections::BTreeMap<_, _> = (0..count).map(variable).collect();
+            let text = serde_json::json!({"name": "web", "command": "serve", "env": env});
+            serde_json::from_value(text).unwrap()
+        };
+        assert!(spec(of(100)).is_ok());
+        assert_eq!(spec(of(300)).unwrap_err().code, "service_too_large");
+    }
 
     #[test]
     fn addresses_are_read_in_every_form() {

@@ -7,7 +7,7 @@ use pyro_store::{ServiceEvent, ServiceExit, ServiceRecord};
 use pyro_wire::{ServiceHealth, ServiceList, probe::Kind};
 
 /// Services that are believed.
-const MOST_SERVICES: usize = 1024;
+pub(super) const MOST_SERVICES: usize = 1024;
 /// Characters of a text that is shown.
 const LONGEST_TEXT: usize = 4096;
 /// Lines and characters of a tail.
