@@ -303,7 +303,7 @@ def test_a_service_that_fails_says_why(ws: Workspace) -> None:
     assert (raised.value.info.state, raised.value.info.exit_code) == ("failed", 3)
     elsewhere = [*SERVER[:3], "5173", *SERVER[4:]]
     with pytest.raises(ServiceFailedError) as raised:
-        ws.services.start("broken", elsewhere, ready=LISTENING, ready_timeout=5)
+        ws.services.start("broken", elsewhere, ready=LISTENING, ready_timeout=10)
     assert raised.value.code == "service_not_ready"
     assert "127.0.0.1:5173" in raised.value.hints[0]
     assert raised.value.info.stop_reason == "readiness_timeout"
