@@ -334,6 +334,18 @@ def test_logs_are_kept_and_followed(real: Pyro, ws: Workspace) -> None:
     echo.delete()
 
 
+def test_services_are_known_while_their_workspace_is_stopped_and_run_again(ws: Workspace) -> None:
+    echo = ws.services.start("echo", "echo up; exec sleep 1000", ready=Probe.log("^up$"))
+    ws.stop()
+    (stopped,) = ws.services.list()
+    assert (stopped.state, stopped.stop_reason) == ("stopped", "workspace_stopped")
+    assert [line.text for line in echo.logs()] == ["up"]
+    ws.start()
+    again = echo.wait(timeout=60)
+    assert (again.state, again.ready) == ("running", True)
+    echo.delete()
+
+
 def test_every_change_of_a_service_is_told_from_a_cursor_on(ws: Workspace) -> None:
     before = max((event.cursor for event in ws.events()), default=0)
     job = ws.services.start("job", "true", wait=False)
