@@ -3,7 +3,8 @@
 from pyro_mcp import Probe, ServiceFailedError, Workspace
 
 WORKER = """
-mkfifo jobs; exec 3<>jobs
+[ -p jobs ] || mkfifo jobs
+exec 3<>jobs
 echo waiting for jobs
 while read -r job <&3; do
     echo "$job" | tr a-z A-Z > "results/$job"

@@ -263,7 +263,12 @@ def test_200_threads_in_4_workspaces_and_a_fork_in_the_middle(real: Pyro) -> Non
 SERVER = ["python3", "-m", "http.server", "8000", "--bind", "127.0.0.1"]
 LISTENING = Probe.tcp("127.0.0.1:8000")
 # Says every word that it is told through the pipe.
-ECHO = "mkfifo words; exec 3<>words; echo up; while read -r word <&3; do echo said $word; done"
+ECHO = """
+[ -p words ] || mkfifo words
+exec 3<>words
+echo up
+while read -r word <&3; do echo said $word; done
+"""
 
 
 def test_a_service_is_ready_when_its_port_answers(real: Pyro, ws: Workspace) -> None:
