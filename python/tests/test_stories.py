@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import threading
 from pathlib import Path
@@ -396,11 +397,16 @@ def test_asyncio_has_services(real: Pyro, ws: Workspace) -> None:
 def test_a_node_killed_under_a_stream_is_told_and_attach_goes_on(real: Pyro, ws: Workspace) -> None:
     process = ws.exec("echo one; while [ ! -e on ]; do sleep 0.05; done; echo two; exit 6")
     assert process.stdout.read_some() == b"one\n"
-    os.kill(real.node_status()["pid"], signal.SIGKILL)
+    pid = real.node_status()["pid"]
+    node = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
     with pytest.raises(NodeError) as raised:
         process.stdout.read()
     assert raised.value.code == "node_connection_lost"
     assert f"pyro attach {ws.id} {process.exec_id}" in raised.value.hints[0]
+    # Until the last of its threads has gone, its socket takes connections.
+    assert select.select([node], [], [], 30)[0]
+    os.close(node)
     # The next call starts a node, which finds the command where it was.
     again: Process = process.attach()
     ws.run("touch on", check=True)
