@@ -83,7 +83,7 @@ pub struct Log {
     limit: Mutex<u64>,
     inner: Mutex<Inner>,
     /// One append at a time, so that positions are in the order of the files.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     progress: watch::Sender<u64>,
 }
 
@@ -124,7 +124,7 @@ impl Log {
             directory,
             limit: Mutex::new(limit.max(SMALLEST_LIMIT)),
             inner: Mutex::new(inner),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             progress,
         })
     }
@@ -156,10 +156,14 @@ impl Log {
 
     /// Adds output that came now. Waits only for the agent disk.
     pub async fn append(self: &Arc<Self>, stream: Stream, now: Duration, bytes: Bytes) {
-        let _turn = self.turn.lock().await;
+        // The turn ends when the writing does, also when nobody waits for it any more.
+        let turn = self.turn.clone().lock_owned().await;
         let log = self.clone();
-        let written =
-            tokio::task::spawn_blocking(move || log.append_now(stream, now, &bytes)).await;
+        let written = tokio::task::spawn_blocking(move || {
+            log.append_now(stream, now, &bytes);
+            drop(turn);
+        });
+        let written = written.await;
         if written.is_ok() {
             let end = self.lock().end;
             self.progress.send_replace(end);
