@@ -115,7 +115,7 @@ pub struct Service {
     /// What it prints.
     pub log: Arc<Log>,
     /// Whoever starts, replaces or deletes it does so alone.
-    pub turn: tokio::sync::Mutex<()>,
+    pub turn: Arc<tokio::sync::Mutex<()>>,
     view: watch::Sender<Arc<View>>,
     run: Mutex<Option<Arc<Run>>>,
     inputs: mpsc::UnboundedSender<Input>,
@@ -280,7 +280,7 @@ pub fn look_after(
     let service = Arc::new(Service {
         name: spec.name.clone(),
         log: Arc::new(log),
-        turn: tokio::sync::Mutex::default(),
+        turn: Arc::default(),
         view: watch::Sender::new(Arc::new(view)),
         run: Mutex::default(),
         inputs: inputs.clone(),
@@ -409,6 +409,11 @@ impl Supervisor {
     }
 
     fn grant(&mut self, wish: Wish) {
+        // Its stop with the workspace may have been granted already: nothing runs after that.
+        if matches!(wish, Wish::Start(_) | Wish::Restart) && self.agent.services.is_closing() {
+            self.refusal = Some(Refusal::ShuttingDown.to_problem());
+            return self.show();
+        }
         match wish {
             Wish::Start(spec) => {
                 if self.machine.is_idle() {
