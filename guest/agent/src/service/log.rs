@@ -29,6 +29,8 @@ const HEADER: usize = 28;
 const LONGEST: usize = pyro_wire::MAX_DATA;
 /// Read from a file at once: any entry fits.
 const CHUNK: usize = HEADER + LONGEST;
+/// Told as the end of a log that was dropped.
+const REMOVED: u64 = u64::MAX;
 /// Lines that can be asked for from the end.
 pub const MOST_LINES: usize = 100_000;
 
@@ -239,10 +241,11 @@ impl Log {
     /// Where the last `lines` lines of each of these streams begin.
     pub async fn tail(self: &Arc<Self>, streams: [bool; 2], lines: usize, each: bool) -> [u64; 2] {
         let log = self.clone();
+        let lines = lines.min(MOST_LINES);
         let found = tokio::task::spawn_blocking(move || {
             [0, 1].map(|at| {
                 let lines = if streams[at] { lines } else { 0 };
-                log.last_lines(STREAMS[at], lines.min(MOST_LINES))
+                log.last_lines(STREAMS[at], lines)
             })
         });
         let Ok(starts) = found.await else { return [0; 2] };
@@ -271,21 +274,29 @@ impl Log {
             }
             let path = segment_path(&self.directory, stream, segment.start);
             let Ok(text) = read_at(&path, 0, segment.bytes as usize) else { break };
-            let mut here = vec![];
+            // The newest that are wanted: a file may hold nothing but newlines.
+            let mut here = VecDeque::new();
+            let mut begins = |position: u64| {
+                here.push_back(position);
+                if here.len() > lines {
+                    here.pop_front();
+                }
+            };
             let mut ended = false;
             let mut rest = &text[..];
             while let Some((header, bytes, after)) = cut(rest) {
                 // What comes after a newline, in this stream, begins a line.
                 if std::mem::replace(&mut ended, bytes.ends_with(b"\n")) {
-                    here.push(header.position);
+                    begins(header.position);
                 }
                 let inner = &bytes[..bytes.len().saturating_sub(1)];
                 let newlines = inner.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-                here.extend(newlines.map(|(at, _)| header.position + at as u64 + 1));
+                newlines.for_each(|(at, _)| begins(header.position + at as u64 + 1));
                 rest = after;
             }
-            here.extend(follows.filter(|_| ended));
+            follows.filter(|_| ended).into_iter().for_each(&mut begins);
             follows = Some(segment.start);
+            let mut here = Vec::from(here);
             here.append(&mut found);
             found = here;
             let first = self.segments(stream).first().copied();
@@ -297,9 +308,15 @@ impl Log {
         found.split_off(excess)
     }
 
-    /// Drops everything, for good.
+    /// Drops everything, for good, and tells whoever follows.
     pub fn remove(&self) {
         let _ = fs::remove_dir_all(&self.directory);
+        self.progress.send_replace(REMOVED);
+    }
+
+    /// Whether it was dropped: nothing comes any more.
+    pub fn is_removed(&self) -> bool {
+        *self.progress.borrow() == REMOVED
     }
 }
 
@@ -604,6 +621,29 @@ mod tests {
         assert_eq!(tail([true, false], 2, false).await, "line 48\nopen");
         assert_eq!(tail([true, false], 1000, false).await.lines().count(), 26);
         assert_eq!(tail([true, true], 0, false).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_log_of_nothing_but_newlines_has_its_last_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        for _ in 0..40 {
+            say(&log, Stream::Out, &"\n".repeat(LONGEST)).await;
+        }
+        let end = log.end();
+        assert_eq!(log.tail([true, true], 5, false).await, [end - 5; 2]);
+        let most = log.tail([true, true], usize::MAX, false).await;
+        assert_eq!(most, [end - MOST_LINES as u64; 2]);
+    }
+
+    #[tokio::test]
+    async fn who_follows_a_log_learns_that_it_was_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Arc::new(Log::open(directory.path().join("log"), DEFAULT_LIMIT).unwrap());
+        let mut progress = log.progress();
+        log.remove();
+        progress.changed().await.unwrap();
+        assert!(log.is_removed());
     }
 
     #[tokio::test]
