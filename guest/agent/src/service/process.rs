@@ -304,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_stands_in_a_pipe_is_kept_though_another_holds_it_open() {
-        let full = |mut pipe: io::PipeWriter| pipe.write_all(&[b'x'; 64 << 10]).unwrap();
+        let full = |mut pipe: io::PipeWriter| pipe.write_all(&vec![b'x'; 64 << 10]).unwrap();
         assert_eq!(pumped(full).await, 64 << 10);
     }
 }

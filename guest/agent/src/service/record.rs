@@ -98,7 +98,7 @@ mod tests {
         write(&directory(services.path(), "web"), &record).unwrap();
         sync(&directory(services.path(), "web")).unwrap();
         write(&directory(services.path(), "other"), &record).unwrap();
-        assert_eq!(load(services.path()), [record.clone()]);
+        assert_eq!(load(services.path()), std::slice::from_ref(&record));
         assert!(services.path().join("other/record").exists());
         let damaged = directory(services.path(), "damaged");
         write(&damaged, &record).unwrap();

@@ -145,7 +145,7 @@ impl Service {
             record.memory_bytes = run.cgroup.memory_bytes();
             record.cpu_micros = usage.cpu_micros;
             // Of one that is being stopped for not being ready: where it listened until then.
-            if !(record.stopping && !record.listening.is_empty()) {
+            if !record.stopping || record.listening.is_empty() {
                 record.listening = listening::ports(&run.cgroup.processes());
             }
         }
