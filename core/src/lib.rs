@@ -32,3 +32,7 @@ pub const WORKSPACE_PATH: &str = "/workspace";
 /// The guest port on which the agent listens (vsock on Firecracker, the first word of a
 /// multiplexed stream on QEMU).
 pub const AGENT_PORT: u32 = 1024;
+
+/// The host's vsock port to which the agent connects once it listens, and says nothing. Whoever waits
+/// for that listens on `vm.sock_1025` in the keeper's directory, as Firecracker's `docs/vsock.md` has it.
+pub const READY_PORT: u32 = 1025;

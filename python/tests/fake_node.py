@@ -235,3 +235,65 @@ def a_workspace(**changes: Any) -> dict[str, Any]:
         "workload_restarts": 0,
     }
     return {**record, **changes}
+
+
+def a_service(**changes: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "workspace_id": "111111111111",
+        "service_name": "web",
+        "state": "running",
+        "ready": True,
+        "health": None,
+        "command": "serve",
+        "cwd": "/workspace",
+        "started_at": 1.0,
+        "ready_at": 2.0,
+        "ended_at": None,
+        "exit_code": None,
+        "pid": 42,
+        "execution_mode": "guest_vsock",
+        "readiness": {"type": "tcp", "address": "127.0.0.1:8000"},
+        "stop_reason": None,
+        "detail": None,
+        "stopping": False,
+        "published_ports": [],
+        "restart_count": 0,
+        "restart_policy": "no",
+        "last_exit": None,
+        "depends_on": {},
+        "waiting_for": [],
+        "last_probe": {"at": 2.0, "result": "connected"},
+        "status_text": None,
+        "listening_ports": [{"address": "127.0.0.1", "port": 8000}],
+        "memory_bytes": 1,
+        "cpu_seconds": 0.1,
+        "log_bytes": {"stdout": 3, "stderr": 4},
+    }
+    return {**record, **changes}
+
+
+def a_start(**changes: Any) -> dict[str, Any]:
+    more = {"unchanged": False, "log_tail": [], "notices": [], "failure": None}
+    return {**a_service(), **more, **changes}
+
+
+def a_failed_start(code: str = "service_exited", **changes: Any) -> dict[str, Any]:
+    failure = {
+        "ok": False,
+        "error": "service web ended with exit code 3 before it was ready",
+        "code": code,
+        "kind": "failed",
+        "hints": ["look"],
+        "causes": [],
+    }
+    ended = {
+        "state": "failed",
+        "ready": False,
+        "pid": None,
+        "exit_code": 3,
+        "stop_reason": "process_exited_before_ready",
+        "last_exit": {"exit_code": 3, "signal": None, "oom_killed": False, "ended_at": 3.0},
+        "last_probe": None,
+        "log_tail": ["first", "last"],
+    }
+    return a_start(**{**ended, "failure": failure, **changes})

@@ -116,6 +116,10 @@ def of_async(pyro: Pyro) -> AsyncPyro:
         lambda pyro: pyro.run_in_vm(environment="debian:12", command="true", network=True),
         lambda pyro: pyro.create_vm(environment="debian:12", network=True),
         lambda pyro: pyro.diff_workspace("w"),
+        lambda pyro: pyro.start_service("w", "s", command="true", secret_env={"A": "A"}),
+        lambda pyro: pyro.start_service(
+            "w", "s", command="true", published_ports=[{"guest_port": 80}]
+        ),
         lambda pyro: pyro.create_snapshot("w", "s"),
         lambda pyro: asyncio.run(of_async(pyro).create_workspace(seed_path=".")),
         lambda pyro: of_async(pyro).open_shell("w"),
@@ -131,7 +135,8 @@ def test_what_is_not_built_yet_says_so(node: FakeNode, pyro: Pyro, call: Call) -
 
 def test_hasattr_knows_what_is_built(pyro: Pyro) -> None:
     assert hasattr(pyro, "exec_workspace")
-    assert not hasattr(pyro, "start_service")
+    assert hasattr(pyro, "start_service")
+    assert not hasattr(pyro, "open_shell")
     assert not hasattr(pyro, "nonsense")
 
 

@@ -18,8 +18,10 @@ from pyro_mcp import (
     InvalidError,
     NodeError,
     NotFoundError,
+    Probe,
     Process,
     Pyro,
+    ServiceFailedError,
     Workspace,
 )
 
@@ -256,6 +258,134 @@ def test_200_threads_in_4_workspaces_and_a_fork_in_the_middle(real: Pyro) -> Non
         # Two of each thread, and the child's.
         assert workspace.refresh().command_count == 101
         workspace.delete()
+
+
+SERVER = ["python3", "-m", "http.server", "8000", "--bind", "127.0.0.1"]
+LISTENING = Probe.tcp("127.0.0.1:8000")
+# Says every word that it is told through the pipe.
+ECHO = "mkfifo words; exec 3<>words; echo up; while read -r word <&3; do echo said $word; done"
+
+
+def test_a_service_is_ready_when_its_port_answers(real: Pyro, ws: Workspace) -> None:
+    web = ws.services.start("web", SERVER, ready=LISTENING)
+    assert web.info is not None
+    assert (web.info.state, web.info.ready) == ("running", True)
+    assert ("127.0.0.1", 8000) in web.status().listening_ports
+    ws.run(
+        ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 8000))"]
+    ).check()
+    listed = real.list_services(ws.id)
+    assert (listed["count"], listed["running_count"]) == (1, 1)
+    assert (ws.refresh().service_count, ws.info.running_service_count) == (1, 1)
+    again = real.start_service(ws.id, "web", command=SERVER, readiness=LISTENING.payload)
+    assert (again["unchanged"], again["pid"]) == (True, web.info.pid)
+    with pytest.raises(ConflictError) as other:
+        ws.services.start("web", ["sleep", "1000"])
+    assert other.value.code == "service_already_running"
+    replaced = ws.services.start("web", ["sleep", "1000"], replace=True)
+    stopped = replaced.stop()
+    assert (stopped.state, stopped.stop_reason, stopped.pid) == ("stopped", "sigterm", None)
+    assert stopped.last_exit is not None
+    assert stopped.last_exit.signal == signal.SIGTERM
+    # One that does not run is left as it is.
+    assert replaced.stop() == stopped
+    replaced.delete()
+    with pytest.raises(NotFoundError) as gone:
+        replaced.status()
+    assert gone.value.code == "service_not_found"
+
+
+def test_a_service_that_fails_says_why(ws: Workspace) -> None:
+    with pytest.raises(ServiceFailedError) as raised:
+        ws.services.start("broken", "echo one; echo two >&2; exit 3", ready=LISTENING)
+    assert raised.value.code == "service_exited"
+    assert sorted(raised.value.log_tail) == ["one", "two"]
+    assert (raised.value.info.state, raised.value.info.exit_code) == ("failed", 3)
+    elsewhere = [*SERVER[:3], "5173", *SERVER[4:]]
+    with pytest.raises(ServiceFailedError) as raised:
+        ws.services.start("broken", elsewhere, ready=LISTENING, ready_timeout=10)
+    assert raised.value.code == "service_not_ready"
+    assert "127.0.0.1:5173" in raised.value.hints[0]
+    assert raised.value.info.stop_reason == "readiness_timeout"
+    with pytest.raises(ServiceFailedError):
+        ws.services["broken"].wait()
+    ws.services["broken"].delete()
+
+
+def test_logs_are_kept_and_followed(real: Pyro, ws: Workspace) -> None:
+    echo = ws.services.start("echo", ECHO, ready=Probe.log("^up$"))
+    lines = echo.logs(follow=True)
+    assert next(lines).text == "up"
+    for word in ("one", "two"):
+        ws.run(f"echo {word} > words", check=True)
+        line = next(lines)
+        assert (line.text, line.stream) == (f"said {word}", "stdout")
+    assert real.logs_service(ws.id, "echo", tail_lines=1)["stdout"] == "said two\n"
+    # A run follows the one before it.
+    first = echo.status()
+    again = echo.restart()
+    assert again.pid != first.pid
+    assert [str(line) for line in echo.logs()] == ["up", "said one", "said two", "up"]
+    assert [str(line) for line in echo.logs(since=again.started_at)] == ["up"]
+    ended = echo.signal("KILL", whole_tree=True)
+    assert ended.service_name == "echo"
+    ended = echo.wait(ended=True, timeout=30)
+    assert (ended.state, ended.exit_code) == ("exited", 137)
+    echo.delete()
+
+
+def test_services_are_known_while_their_workspace_is_stopped_and_run_again(ws: Workspace) -> None:
+    echo = ws.services.start("echo", "echo up; exec sleep 1000", ready=Probe.log("^up$"))
+    ws.stop()
+    (stopped,) = ws.services.list()
+    assert (stopped.state, stopped.stop_reason) == ("stopped", "workspace_stopped")
+    assert [line.text for line in echo.logs()] == ["up"]
+    ws.start()
+    again = echo.wait(timeout=60)
+    assert (again.state, again.ready) == ("running", True)
+    echo.delete()
+
+
+def test_every_change_of_a_service_is_told_from_a_cursor_on(ws: Workspace) -> None:
+    before = max((event.cursor for event in ws.events()), default=0)
+    job = ws.services.start("job", "true", wait=False)
+    job.wait(ended=True)
+    states = []
+    for event in ws.events(after=before, follow=True):
+        assert event.cursor > before
+        states.append(event.service.state)
+        if event.service.state == "exited":
+            break
+    assert states[0] == "starting"
+    job.delete()
+    assert [event.event for event in ws.events()][-1] == "service_deleted"
+
+
+def test_asyncio_has_services(real: Pyro, ws: Workspace) -> None:
+    async def story() -> None:
+        workspace = await AsyncWorkspace.get("stories", pyro=beside(real))
+        ready = Probe.log("^up$")
+        names = ["one", "two", "three"]
+        await asyncio.gather(
+            *(
+                workspace.services.start(name, f"echo up; exec sleep 100{at}", ready=ready)
+                for at, name in enumerate(names)
+            )
+        )
+        assert [one.service_name for one in await workspace.services.list()] == sorted(names)
+        async for line in workspace.services["two"].logs(follow=True):
+            assert line.text == "up"
+            break
+        stopped = await asyncio.gather(*(workspace.services[name].stop() for name in names))
+        assert {one.stop_reason for one in stopped} == {"sigterm"}
+        with pytest.raises(ServiceFailedError) as raised:
+            await workspace.services.start("four", "exit 4", ready=ready)
+        assert raised.value.info.exit_code == 4
+        for name in [*names, "four"]:
+            await workspace.services[name].delete()
+
+    asyncio.run(story())
+    assert ws.services.list() == ()
 
 
 def test_a_node_killed_under_a_stream_is_told_and_attach_goes_on(real: Pyro, ws: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""Writes the blocking client and workspace from those for asyncio, which have the same verbs.
+"""Writes the blocking client and objects from those for asyncio, which have the same verbs.
 
 Run it from anywhere after a source changed; a test fails while they differ.
 """
@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src/pyro_mcp"
 # What is written, and what it begins with.
 MODULES = {
     "client.py": "The client: every verb as a method that takes and gives plain data.",
+    "service.py": "The services of a workspace as objects.",
     "workspace.py": "A workspace as an object.",
 }
 
@@ -25,7 +26,7 @@ WORDS = [
     (r"\bawait ", ""),
     (r"\b_aio_transport\b", "_transport"),
     (r"\baio_(\w+)", r"\1"),
-    (r"\bAsync(Process|Pyro|Transport|Workspace)\b", r"\1"),
+    (r"\bAsync(Iterator|Process|Pyro|Services?|Transport|Workspace)\b", r"\1"),
 ]
 
 

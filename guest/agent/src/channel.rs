@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use pyro_core::AGENT_PORT;
+use pyro_core::{AGENT_PORT, READY_PORT};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
@@ -33,6 +33,8 @@ const RECEIVE_WINDOW: usize = 32 << 20;
 const BUFFER: usize = 8 << 10;
 /// Between two wake-ups of the host until it has sent its first bytes.
 const WAKE: Duration = Duration::from_millis(20);
+/// How long the host may take to take in that the agent listens.
+const TOLD: Duration = Duration::from_secs(10);
 /// How long a stream may take to say which port it wants.
 const PORT_WORD: Duration = Duration::from_secs(10);
 
@@ -42,6 +44,7 @@ pub async fn serve(agent: Arc<Agent>) {
         match sys::vsock_listen(AGENT_PORT).and_then(Descriptor::new) {
             Ok(listener) => {
                 tokio::spawn(serve_vsock(listener, agent.clone()));
+                tokio::spawn(tell_the_host());
             }
             Err(error) => console::note(&format!("no vsock: {error}")),
         }
@@ -50,6 +53,13 @@ pub async fn serve(agent: Arc<Agent>) {
         if let Err(error) = serve_port(&agent).await {
             console::note(&format!("the port: {error}"));
         }
+    }
+}
+
+/// Says that the agent listens, to whoever waits for that: a connection that ends at once.
+async fn tell_the_host() {
+    if let Ok(connection) = sys::vsock_connect(READY_PORT).and_then(Descriptor::new) {
+        let _ = timeout(TOLD, connection.readable()).await;
     }
 }
 

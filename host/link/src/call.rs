@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pyro_core::READY_PORT;
 use pyro_directory::Directory;
 use pyro_wire::{
     Call, ExecRecord, ForgetExec, GENERATION, GuestEvent, Hello, HelloReply, ListExecs,
     Personalize, Personalized, Reply, SetClock, ShutDown, SignalExec, Watch, call::Verb,
     guest_event, reply,
 };
+use tokio::net::UnixListener;
 
 use crate::stream::{LinkError, Stream};
 
@@ -74,18 +76,21 @@ impl Link {
     /// Asks the agent who it is; waits until it answers, for as long as `limit`.
     ///
     /// On QEMU the call waits in the channel until the agent reads it. Firecracker refuses streams
-    /// until the agent listens and offers no event for it, so refusals are retried: soon at first,
-    /// then after a fortieth of the time that has passed, so that asking slows no boot that is slow.
+    /// until the agent listens, which the agent tells. It may have told before we listened to that,
+    /// so refused calls are retried all the same: soon at first, then after a tenth of the time that
+    /// has passed, so that asking slows no boot that is slow.
     pub async fn hello(&self, limit: Duration) -> Result<HelloReply, LinkError> {
         let asked = Instant::now();
+        let mut ready = None;
         let attempts = async {
             loop {
                 match self.call_within(Verb::Hello(Hello {}), limit).await {
                     Ok((reply::Result::Hello(hello), _)) => return Ok(hello),
                     Ok(_) => return Err(LinkError::Mismatch("hello")),
                     Err(LinkError::Connect(_) | LinkError::Refused | LinkError::Lost(_)) => {
-                        let pause = (asked.elapsed() / 40).max(Duration::from_millis(5));
-                        tokio::time::sleep(pause).await;
+                        let ready = ready.get_or_insert_with(|| Ready::listen(&self.directory));
+                        let pause = (asked.elapsed() / 10).max(Duration::from_millis(5));
+                        let _ = tokio::time::timeout(pause, ready.told()).await;
                     }
                     Err(other) => return Err(other),
                 }
@@ -140,6 +145,37 @@ impl Link {
             reply::Result::ExecList(list) => Ok((list.records, Watching { stream })),
             _ => Err(LinkError::Mismatch("watch")),
         }
+    }
+}
+
+/// Where a guest tells that its agent listens. The socket's name goes with it.
+struct Ready<'a> {
+    directory: &'a Directory,
+    name: String,
+    listener: Option<UnixListener>,
+}
+
+impl<'a> Ready<'a> {
+    fn listen(directory: &'a Directory) -> Self {
+        let name = format!("vm.sock_{READY_PORT}");
+        let listener = directory.bind(&name, 0o600).ok().and_then(|listener| {
+            listener.set_nonblocking(true).ok()?;
+            UnixListener::from_std(listener).ok()
+        });
+        Self { directory, name, listener }
+    }
+
+    async fn told(&self) {
+        match &self.listener {
+            Some(listener) if listener.accept().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        let _ = self.directory.remove(&self.name);
     }
 }
 

@@ -1,10 +1,13 @@
 //! What VMs are made of here: images, backends, the host's clock. Found once, used by every start.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use pyro_core::{EnvironmentName, Problem};
 use pyro_directory::Directory;
-use pyro_image::{Cache, Digest, InstalledEnvironment};
+use pyro_image::{Cache, Digest, InstalledEnvironment, Kernel};
 use pyro_store::WorkspaceRecord;
 use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, choose, kvm};
 use tokio::sync::{OnceCell, RwLock};
@@ -39,6 +42,7 @@ pub(crate) struct Platform {
     /// The measured verdict on KVM; the programs are looked for each time, so that one that was
     /// installed meanwhile is found.
     kvm: OnceCell<kvm::KvmReport>,
+    initramfs: Arc<Initramfs>,
     /// Shared by whoever picks or reads images, held alone by whoever removes some.
     pub(crate) images_held: RwLock<()>,
 }
@@ -53,6 +57,7 @@ impl Platform {
             programs,
             clock: OnceCell::new(),
             kvm: OnceCell::new(),
+            initramfs: Arc::default(),
             images_held: RwLock::new(()),
         })
     }
@@ -143,7 +148,7 @@ impl Platform {
         let chosen = choose(Some(name), &self.findings().await)?;
         let clock = self.host_clock().await?;
         let images = self.images.clone();
-        let agent = self.settings.agent;
+        let (agent, initramfs) = (self.settings.agent, self.initramfs.clone());
         let digest = root_digest(record)?;
         let link = layout.root_link(record.id);
         let missing = missing_image(record);
@@ -157,7 +162,7 @@ impl Platform {
             let machine = Machine {
                 vcpus,
                 memory,
-                initramfs: pyro_image::initramfs::build(&images, &kernel, agent)?,
+                initramfs: initramfs.of(&images, &kernel, agent)?,
                 kernel: kernel.vmlinux,
                 drives: Drives {
                     root,
@@ -193,6 +198,24 @@ impl Platform {
             })
             .await?;
         Ok(*measured)
+    }
+}
+
+/// The last initramfs that was used, and the kernel it is for: its name is a digest of the whole
+/// agent, which a boot need not wait for each time.
+#[derive(Debug, Default)]
+struct Initramfs(Mutex<Option<(Digest, PathBuf)>>);
+
+impl Initramfs {
+    fn of(&self, images: &Cache, kernel: &Kernel, agent: &[u8]) -> pyro_image::Result<PathBuf> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, path)) = last.filter(|(of, path)| *of == kernel.digest && path.exists()) {
+            return Ok(path);
+        }
+        let path = pyro_image::initramfs::build(images, kernel, agent)?;
+        let found = Some((kernel.digest.clone(), path.clone()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(path)
     }
 }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .aio_client import AsyncPyro
     from .aio_process import AsyncProcess
+    from .aio_service import AsyncService, AsyncServices
     from .aio_workspace import AsyncWorkspace
     from .client import Pyro
     from .errors import (
@@ -27,9 +28,20 @@ if TYPE_CHECKING:
         NotAvailableError,
         NotFoundError,
         PyroError,
+        ServiceFailedError,
     )
+    from .probes import HealthCheck, Probe
     from .process import Process
-    from .results import CommandResult, ExecInfo, ExecOutput, WorkspaceInfo
+    from .results import (
+        CommandResult,
+        ExecInfo,
+        ExecOutput,
+        LogLine,
+        ServiceEvent,
+        ServiceInfo,
+        WorkspaceInfo,
+    )
+    from .service import Service, Services
     from .workspace import Workspace
 
 __version__ = "4.0.0a1"
@@ -37,6 +49,8 @@ __version__ = "4.0.0a1"
 __all__ = [
     "AsyncProcess",
     "AsyncPyro",
+    "AsyncService",
+    "AsyncServices",
     "AsyncWorkspace",
     "CommandFailedError",
     "CommandResult",
@@ -44,13 +58,21 @@ __all__ = [
     "ExecInfo",
     "ExecOutput",
     "FailedError",
+    "HealthCheck",
     "InvalidError",
+    "LogLine",
     "NodeError",
     "NotAvailableError",
     "NotFoundError",
+    "Probe",
     "Process",
     "Pyro",
     "PyroError",
+    "Service",
+    "ServiceEvent",
+    "ServiceFailedError",
+    "ServiceInfo",
+    "Services",
     "Workspace",
     "WorkspaceInfo",
     "__version__",
@@ -60,12 +82,21 @@ __all__ = [
 _MODULES = {
     "AsyncProcess": "aio_process",
     "AsyncPyro": "aio_client",
+    "AsyncService": "aio_service",
+    "AsyncServices": "aio_service",
     "AsyncWorkspace": "aio_workspace",
     "CommandResult": "results",
     "ExecInfo": "results",
     "ExecOutput": "results",
+    "HealthCheck": "probes",
+    "LogLine": "results",
+    "Probe": "probes",
     "Process": "process",
     "Pyro": "client",
+    "Service": "service",
+    "ServiceEvent": "results",
+    "ServiceInfo": "results",
+    "Services": "service",
     "Workspace": "workspace",
     "WorkspaceInfo": "results",
 }

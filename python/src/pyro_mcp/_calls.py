@@ -6,7 +6,7 @@ Pure: checks what only this side can know, and leaves every other judgement to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._wire import Call, segment, with_query
 from .errors import (
@@ -14,13 +14,21 @@ from .errors import (
     NodeError,
     NotAvailableError,
     NotFoundError,
+    ServiceFailedError,
     not_available,
 )
 
 if TYPE_CHECKING:
     from ._location import StrPath
     from .outcomes import ExecOutcome, RunOutcome, Vm, VmExecResult, VmNetworkInfo
-    from .payloads import VmCleanup, Workspace, WorkspaceList
+    from .payloads import (
+        ServiceLogEntry,
+        StartedService,
+        VmCleanup,
+        Workspace,
+        WorkspaceEvent,
+        WorkspaceList,
+    )
 
 Command = str | Sequence[str]
 
@@ -29,10 +37,18 @@ Command = str | Sequence[str]
 VM_LABEL = "pyro.kind"
 VM_VALUE = "vm"
 VM_TTL = (60, 3600)
-# How long one request for the end of an exec may take, seconds.
+# How long one request that waits for an exec or a service may take, seconds.
 WAIT = 60.0
 # How long after its timeout a command may take to end with all its processes, seconds.
 GRACE = 60.0
+# How much longer than usual the node may be silent where a service's own specification says how
+# long it takes to become ready and to stop, seconds.
+PATIENCE = 3600.0
+# What the node takes where nothing is said. It is not sent, so that a service which the command
+# line started without saying it is the same service here.
+READY_TIMEOUT = 30
+READY_INTERVAL = 500
+TAIL_LINES = 200
 
 # What the contract has and this version has not: `pyro.NAME` says so.
 PLANNED = frozenset(
@@ -56,11 +72,6 @@ PLANNED = frozenset(
         "write_shell",
         "signal_shell",
         "close_shell",
-        "start_service",
-        "list_services",
-        "status_service",
-        "stop_service",
-        "logs_service",
     }
 )
 
@@ -207,6 +218,21 @@ def logs_workspace(workspace: str) -> Call:
 # --- commands ------------------------------------------------------------------------------------
 
 
+def _argv(command: Command, code: str) -> str | list[str]:
+    if isinstance(command, str):
+        return command
+    try:
+        argv = list(command)
+    except TypeError:
+        argv = []
+    if not argv or not all(isinstance(word, str) for word in argv):
+        raise InvalidError(
+            f"{command!r} is not a command: give a text for the shell, or a list of texts",
+            code=code,
+        )
+    return argv
+
+
 def exec_request(
     command: Command,
     *,
@@ -220,19 +246,7 @@ def exec_request(
     no_start: bool = False,
 ) -> dict[str, Any]:
     """What runs a command. A list runs directly, a text by the guest's shell."""
-    if isinstance(command, str):
-        argv: str | list[str] = command
-    else:
-        try:
-            argv = list(command)
-        except TypeError:
-            argv = []
-        if not argv or not all(isinstance(word, str) for word in argv):
-            raise InvalidError(
-                f"{command!r} is not a command: give a text for the shell, or a list of texts",
-                code="invalid_exec",
-            )
-    document: dict[str, Any] = {"command": argv}
+    document: dict[str, Any] = {"command": _argv(command, "invalid_exec")}
     if cwd is not None:
         document["cwd"] = str(cwd)
     if env:
@@ -274,10 +288,13 @@ def wait_exec(workspace: str, exec_id: str, timeout_seconds: float) -> Call:
     return Call("GET", target)
 
 
-def signal_exec(workspace: str, exec_id: str, signal: str | int | None) -> Call:
+def _signal(signal: str | int | None) -> str | None:
     # A member of `signal.Signals` is a number.
-    name = signal if signal is None or isinstance(signal, str) else str(int(signal))
-    document = {"signal": name}
+    return signal if signal is None or isinstance(signal, str) else str(int(signal))
+
+
+def signal_exec(workspace: str, exec_id: str, signal: str | int | None) -> Call:
+    document = {"signal": _signal(signal)}
     return Call("POST", _in_exec(workspace, exec_id, "/signal"), document)
 
 
@@ -295,6 +312,199 @@ def exec_output(
 
 def run_in_vm(vm: dict[str, Any], exec_document: dict[str, Any]) -> Call:
     return Call("POST", "/v1/run", {"vm": vm, "exec": exec_document}, upgrade=True)
+
+
+# --- services ------------------------------------------------------------------------------------
+
+
+def _said(document: dict[str, Any], **usual: tuple[Any, Any]) -> dict[str, Any]:
+    """Adds what is neither `None` nor what the node takes anyway."""
+    for name, (value, default) in usual.items():
+        if value is not None and value != default:
+            document[name] = value
+    return document
+
+
+def _probe(readiness: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(readiness, Mapping):
+        raise InvalidError(
+            f"{readiness!r} is not a probe",
+            code="invalid_readiness",
+            hints=["for example: {'type': 'tcp', 'address': '127.0.0.1:8000'}"],
+        )
+    return dict(readiness)
+
+
+def service_request(
+    service_name: str,
+    command: Command,
+    *,
+    cwd: StrPath = "/workspace",
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    readiness: Mapping[str, Any] | None = None,
+    ready_timeout_seconds: float | None = None,
+    ready_interval_ms: int | None = None,
+    on_ready_timeout: str = "stop",
+    restart: str = "no",
+    restart_limit: int | None = None,
+    stop_signal: str | int | None = None,
+    stop_grace_seconds: float | None = None,
+    health: Mapping[str, Any] | None = None,
+    depends_on: Mapping[str, str] | Sequence[str] | None = None,
+    log_limit_bytes: int | None = None,
+    replace: bool = False,
+    no_wait: bool = False,
+    no_start: bool = False,
+) -> dict[str, Any]:
+    """What starts a service."""
+    needs: dict[str, str] | None = None
+    if isinstance(depends_on, Mapping):
+        needs = dict(depends_on)
+    elif depends_on:
+        needs = dict.fromkeys([depends_on] if isinstance(depends_on, str) else depends_on, "ready")
+    service = _said(
+        {"name": service_name, "command": _argv(command, "invalid_service")},
+        cwd=(str(cwd), "/workspace"),
+        env=(dict(env or {}), {}),
+        user=(user, None),
+        readiness=(_probe(readiness) if readiness is not None else None, None),
+        ready_timeout_seconds=(ready_timeout_seconds, READY_TIMEOUT),
+        ready_interval_ms=(ready_interval_ms, READY_INTERVAL),
+        on_ready_timeout=(on_ready_timeout, "stop"),
+        restart=(restart, "no"),
+        restart_limit=(restart_limit, None),
+        stop_signal=(_signal(stop_signal), None),
+        stop_grace_seconds=(stop_grace_seconds, None),
+        health=(dict(health) if health is not None else None, None),
+        depends_on=(needs, {}),
+        log_limit_bytes=(log_limit_bytes, None),
+    )
+    return _said(
+        {"service": service},
+        replace=(replace, False),
+        no_wait=(no_wait, False),
+        no_start=(no_start, False),
+    )
+
+
+def list_services(workspace: str) -> Call:
+    return Call("GET", in_workspace(workspace, "/services"))
+
+
+def start_service(workspace: str, document: dict[str, Any]) -> Call:
+    return Call("POST", in_workspace(workspace, "/services"), document)
+
+
+def _in_service(workspace: str, service: str, rest: str = "") -> str:
+    if not isinstance(service, str) or not service:
+        raise NotFoundError(f"there is no service {service!r}", code="service_not_found")
+    return in_workspace(workspace, f"/services/{segment(service)}{rest}")
+
+
+def status_service(workspace: str, service: str) -> Call:
+    return Call("GET", _in_service(workspace, service))
+
+
+def stop_service(
+    workspace: str, service: str, signal: str | int | None, grace_seconds: float | None
+) -> Call:
+    document = _said({}, signal=(_signal(signal), None), grace_seconds=(grace_seconds, None))
+    return Call("POST", _in_service(workspace, service, "/stop"), document)
+
+
+def restart_service(workspace: str, service: str, no_wait: bool, no_start: bool) -> Call:
+    document = _said({}, no_wait=(no_wait, False), no_start=(no_start, False))
+    return Call("POST", _in_service(workspace, service, "/restart"), document)
+
+
+def wait_service(workspace: str, service: str, ended: bool, timeout_seconds: float) -> Call:
+    target = _in_service(workspace, service, "/wait")
+    query = with_query(target, timeout_seconds=timeout_seconds, ended=ended or None)
+    return Call("GET", query)
+
+
+def signal_service(workspace: str, service: str, signal: str | int, whole_tree: bool) -> Call:
+    document = _said({"signal": _signal(signal)}, whole_tree=(whole_tree, False))
+    return Call("POST", _in_service(workspace, service, "/signal"), document)
+
+
+def delete_service(workspace: str, service: str) -> Call:
+    return Call("DELETE", _in_service(workspace, service))
+
+
+def _log_query(
+    tail_lines: int | None, everything: bool, since: float | None, stream: str
+) -> dict[str, Any]:
+    everything = everything or tail_lines is None
+    return {
+        # Of what came since a time, the node gives all unless it is told a number.
+        "tail_lines": None if everything or tail_lines == TAIL_LINES else tail_lines,
+        "all": everything or None,
+        "since": since,
+        "stream": stream if stream != "combined" else None,
+    }
+
+
+def logs_service(
+    workspace: str,
+    service: str,
+    *,
+    tail_lines: int | None,
+    everything: bool,
+    since: float | None,
+    stream: str,
+) -> Call:
+    query = _log_query(tail_lines, everything, since, stream)
+    return Call("GET", with_query(_in_service(workspace, service, "/logs"), **query))
+
+
+def stream_service_logs(
+    workspace: str,
+    service: str,
+    *,
+    tail_lines: int | None,
+    everything: bool,
+    since: float | None,
+    stream: str,
+    offset: int,
+    follow: bool,
+) -> Call:
+    query = _log_query(tail_lines, everything, since, stream)
+    target = _in_service(workspace, service, "/logs/stream")
+    return Call("GET", with_query(target, **query, offset=offset or None, follow=follow or None))
+
+
+def log_entry(entry: dict[str, Any]) -> ServiceLogEntry:
+    """A piece of a log; the node leaves out whichever of text and hexadecimal it is not."""
+    return cast("ServiceLogEntry", {"text": None, "hex": None, **entry})
+
+
+def events_workspace(workspace: str, after: int, follow: bool) -> Call:
+    target = in_workspace(workspace, "/events")
+    return Call("GET", with_query(target, after=after or None, follow=follow or None))
+
+
+def event(document: dict[str, Any]) -> WorkspaceEvent:
+    """A state change."""
+    return cast("WorkspaceEvent", document)
+
+
+def ready(started: StartedService) -> StartedService:
+    """What came of a start; raises where that is not what was asked for."""
+    if started["failure"] is not None:
+        raise ServiceFailedError(started)
+    return started
+
+
+def waited(found: StartedService, ended: bool) -> StartedService:
+    """What came of a wait: whether a service that should end still runs is no failure."""
+    return {**found, "failure": None, "log_tail": []} if ended else ready(found)
+
+
+def is_active(service: Mapping[str, Any]) -> bool:
+    """Whether something of it runs, or is about to by itself."""
+    return service["state"] in {"starting", "running", "backoff"}
 
 
 # --- one-shot VMs --------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from ._aio_creation import creates
 from .aio_client import AsyncPyro
+from .aio_service import AsyncServices
 from .errors import NotFoundError
-from .results import CommandResult, ExecInfo, ExecOutput, WorkspaceInfo
+from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -112,6 +113,11 @@ class AsyncWorkspace:
     def pyro(self) -> AsyncPyro:
         """The client it is reached by."""
         return self._pyro
+
+    @property
+    def services(self) -> AsyncServices:
+        """Its services."""
+        return AsyncServices(self._pyro, self.id)
 
     async def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""
@@ -225,6 +231,14 @@ class AsyncWorkspace:
         """Every command that is remembered, the newest last."""
         listed = await self._pyro.list_execs(self.id)
         return tuple(ExecInfo.of(one) for one in listed["execs"])
+
+    async def events(self, *, after: int = 0, follow: bool = False) -> AsyncIterator[ServiceEvent]:
+        """State changes of its services, oldest first; with `follow`, and what comes.
+
+        `after` is the `cursor` of the last one that was heard.
+        """
+        async for event in self._pyro.events_workspace(self.id, after=after, follow=follow):
+            yield ServiceEvent.of(event)
 
     async def update(
         self,

@@ -6,7 +6,7 @@ Written by `python/tools/generate_blocking.py` from `aio_client.py`: do not edit
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 from . import _calls as calls
 from . import payloads
@@ -16,7 +16,7 @@ from ._transport import Transport
 from .errors import FailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .outcomes import (
         DeletedVm,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Vm,
         VmExecResult,
         VmNetworkInfo,
+        WaitedServices,
     )
     from .process import Process
     from .results import ExecOutput
@@ -503,6 +504,239 @@ class Pyro:
         from .results import ExecOutput
 
         return ExecOutput.of(*self._transport.call(call), offset=offset)
+
+    # --- services -------------------------------------------------------------------------------
+
+    def start_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        command: Command,
+        cwd: StrPath = "/workspace",
+        readiness: Mapping[str, Any] | None = None,
+        ready_timeout_seconds: float | None = 30,
+        ready_interval_ms: int | None = 500,
+        secret_env: Mapping[str, str] | None = None,
+        published_ports: Sequence[Mapping[str, int]] | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        on_ready_timeout: Literal["stop", "keep"] = "stop",
+        restart: Literal["no", "on-failure", "always", "unless-stopped"] = "no",
+        restart_limit: int | None = None,
+        stop_signal: str | int | None = None,
+        stop_grace_seconds: float | None = None,
+        health: Mapping[str, Any] | None = None,
+        depends_on: Mapping[str, str] | Sequence[str] | None = None,
+        log_limit_bytes: int | None = None,
+        replace: bool = False,
+        no_wait: bool = False,
+        no_start: bool = False,
+    ) -> payloads.StartedService:
+        """Starts a service and waits until it is ready, or not at all (`no_wait`).
+
+        Raises `ServiceFailedError` with its last lines where it ends before it is ready, or is not
+        ready in time. `readiness` is one of `{"type": "file", "path": ...}`, `tcp` with `address`,
+        `http` with `url`, `command` with `command`, `log` with `pattern`, and `notify`.
+        """
+        calls.refuse(secret_env=secret_env, published_ports=published_ports)
+        document = calls.service_request(
+            service_name,
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            readiness=readiness,
+            ready_timeout_seconds=ready_timeout_seconds,
+            ready_interval_ms=ready_interval_ms,
+            on_ready_timeout=on_ready_timeout,
+            restart=restart,
+            restart_limit=restart_limit,
+            stop_signal=stop_signal,
+            stop_grace_seconds=stop_grace_seconds,
+            health=health,
+            depends_on=depends_on,
+            log_limit_bytes=log_limit_bytes,
+            replace=replace,
+            no_wait=no_wait,
+            no_start=no_start,
+        )
+        call = calls.start_service(self._name(workspace_id), document)
+        more = calls.PATIENCE + (ready_timeout_seconds or 0)
+        return calls.ready(self._transport.json(call, more=more))
+
+    def list_services(self, workspace_id: str) -> payloads.ServiceList:
+        """The services of a workspace, by name."""
+        services: payloads.ServiceList = self._transport.json(
+            calls.list_services(self._name(workspace_id))
+        )
+        return services
+
+    def status_service(self, workspace_id: str, service_name: str) -> payloads.Service:
+        """One service."""
+        found: payloads.Service = self._transport.json(
+            calls.status_service(self._name(workspace_id), service_name)
+        )
+        return found
+
+    def stop_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        signal: str | int | None = None,
+        grace_seconds: float | None = None,
+    ) -> payloads.Service:
+        """Stops a service, and answers when its last process is gone.
+
+        Signal and grace period are its own unless they are given. One that does not run is
+        answered as it is.
+        """
+        call = calls.stop_service(self._name(workspace_id), service_name, signal, grace_seconds)
+        more = calls.PATIENCE if grace_seconds is None else grace_seconds
+        stopped: payloads.Service = self._transport.json(call, more=more)
+        return stopped
+
+    def restart_service(
+        self, workspace_id: str, service_name: str, *, no_wait: bool = False, no_start: bool = False
+    ) -> payloads.StartedService:
+        """Begins a new run of a service and waits until that is ready, as `start_service` does."""
+        call = calls.restart_service(self._name(workspace_id), service_name, no_wait, no_start)
+        return calls.ready(self._transport.json(call, more=calls.PATIENCE))
+
+    def wait_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        ended: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> payloads.StartedService:
+        """Waits until a service is ready; raises `ServiceFailedError` where it is not in time.
+
+        With `ended`, waits until it does not run any more, and answers it as it stands when the
+        time is over.
+        """
+        from time import monotonic
+
+        workspace = self._name(workspace_id)
+        deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
+        while True:
+            asked = monotonic()
+            left = calls.WAIT
+            if deadline is not None:
+                left = min(max(deadline - asked, 0.001), left)
+            call = calls.wait_service(workspace, service_name, ended, left)
+            found: payloads.StartedService = self._transport.json(call, more=left)
+            now = monotonic()
+            # An answer within the time that was asked for is the node's last word.
+            over = now - asked < left or (deadline is not None and now >= deadline)
+            if found["failure"] is None or over:
+                return calls.waited(found, ended)
+
+    def wait_services(
+        self, workspace_id: str, *, ended: bool = False, timeout_seconds: float | None = None
+    ) -> WaitedServices:
+        """Waits for every service that is active, as `wait_service` does for one."""
+        from time import monotonic
+
+        deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
+        listed = self.list_services(workspace_id)
+        services = []
+        for one in listed["services"]:
+            if calls.is_active(one):
+                left = None if deadline is None else max(deadline - monotonic(), 0)
+                services.append(
+                    self.wait_service(
+                        workspace_id, one["service_name"], ended=ended, timeout_seconds=left
+                    )
+                )
+        return {"count": len(services), "services": services}
+
+    def signal_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        signal: str | int,
+        whole_tree: bool = False,
+    ) -> payloads.Service:
+        """Sends a signal to a service's process group, or to every process of it."""
+        call = calls.signal_service(self._name(workspace_id), service_name, signal, whole_tree)
+        found: payloads.Service = self._transport.json(call)
+        return found
+
+    def delete_service(self, workspace_id: str, service_name: str) -> payloads.DeletedService:
+        """Stops a service and drops its record and log."""
+        call = calls.delete_service(self._name(workspace_id), service_name)
+        deleted: payloads.DeletedService = self._transport.json(call, more=calls.PATIENCE)
+        return deleted
+
+    def logs_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        tail_lines: int | None = 200,
+        all: bool = False,  # noqa: A002 (the name of 3.x)
+        since: float | None = None,
+        stream: Literal["stdout", "stderr", "combined"] = "combined",
+    ) -> payloads.ServiceLogs:
+        """A service with the last lines of each stream of its output, or all that is kept.
+
+        `since` (Unix seconds) leaves out what came before.
+        """
+        call = calls.logs_service(
+            self._name(workspace_id),
+            service_name,
+            tail_lines=tail_lines,
+            everything=all,
+            since=since,
+            stream=stream,
+        )
+        logs: payloads.ServiceLogs = self._transport.json(call)
+        return logs
+
+    def stream_service_logs(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        tail_lines: int | None = 200,
+        all: bool = False,  # noqa: A002 (as `logs_service` has it)
+        since: float | None = None,
+        stream: Literal["stdout", "stderr", "combined"] = "combined",
+        offset: int = 0,
+        follow: bool = False,
+    ) -> Iterator[payloads.ServiceLogEntry]:
+        """A service's output in the order in which it came, piece by piece, with times.
+
+        With `follow`, goes on with what comes until the workspace stops. `offset` is the position
+        in both streams together to begin at: after a piece, its own plus its bytes.
+        """
+        call = calls.stream_service_logs(
+            self._name(workspace_id),
+            service_name,
+            tail_lines=tail_lines,
+            everything=all,
+            since=since,
+            stream=stream,
+            offset=offset,
+            follow=follow,
+        )
+        for entry in self._transport.lines(call, None if follow else self._transport.timeout):
+            yield calls.log_entry(entry)
+
+    def events_workspace(
+        self, workspace_id: str, *, after: int = 0, follow: bool = False
+    ) -> Iterator[payloads.WorkspaceEvent]:
+        """State changes of a workspace's services, oldest first; with `follow`, and what comes.
+
+        `after` is the `cursor` of the last one that was heard.
+        """
+        call = calls.events_workspace(self._name(workspace_id), after, follow)
+        for event in self._transport.lines(call, None if follow else self._transport.timeout):
+            yield calls.event(event)
 
     # --- the node -------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .results import CommandResult
+    from .payloads import StartedService
+    from .results import CommandResult, ServiceInfo
 
 __all__ = [
     "CommandFailedError",
@@ -23,6 +24,7 @@ __all__ = [
     "NotAvailableError",
     "NotFoundError",
     "PyroError",
+    "ServiceFailedError",
 ]
 
 
@@ -110,6 +112,39 @@ class CommandFailedError(FailedError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.result,))
+
+
+class ServiceFailedError(FailedError):
+    """A service is not as was waited for: it ended before it was ready, or is not ready in time."""
+
+    # How many of its last lines are shown with the message.
+    _SHOWN: ClassVar[int] = 20
+
+    def __init__(self, service: StartedService) -> None:
+        failure: Mapping[str, Any] = service["failure"] or {}
+        super().__init__(
+            str(failure.get("error", "the service is not ready")),
+            code=str(failure.get("code", "service_failed")),
+            hints=[str(hint) for hint in failure.get("hints") or ()],
+            causes=[str(cause) for cause in failure.get("causes") or ()],
+        )
+        self.service = service
+        """The service as it stands, with `failure`."""
+        self.log_tail = tuple(service["log_tail"])
+        """Its last lines of output."""
+        if self.log_tail:
+            shown = [f"  | {line}" for line in self.log_tail[-self._SHOWN :]]
+            self.__notes__ = [*getattr(self, "__notes__", ()), *shown]
+
+    @property
+    def info(self) -> ServiceInfo:
+        """The service as it stands."""
+        from .results import ServiceInfo
+
+        return ServiceInfo.of(self.service)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.service,))
 
 
 _OF_KIND: dict[str, type[PyroError]] = {

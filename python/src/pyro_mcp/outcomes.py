@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from .payloads import ExecResult, RunResult, VmCleanup
+from .payloads import ExecResult, RunResult, StartedService, VmCleanup
 
 __all__ = [
     "DeletedVm",
@@ -14,6 +14,7 @@ __all__ = [
     "Vm",
     "VmExecResult",
     "VmNetworkInfo",
+    "WaitedServices",
 ]
 
 
@@ -82,3 +83,10 @@ class ReapedVms(TypedDict):
 
     deleted_vm_ids: list[str]
     count: int
+
+
+class WaitedServices(TypedDict):
+    """Services that were waited for, by name."""
+
+    count: int
+    services: list[StartedService]

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from ._wire import Head
 
-__all__ = ["CommandResult", "ExecInfo", "ExecOutput", "WorkspaceInfo"]
+__all__ = [
+    "CommandResult",
+    "ExecInfo",
+    "ExecOutput",
+    "LogLine",
+    "ServiceEvent",
+    "ServiceExit",
+    "ServiceInfo",
+    "WorkspaceInfo",
+]
 
 
 class _Payload:
@@ -173,6 +182,10 @@ class WorkspaceInfo(_Payload):
     """`off`."""
     command_count: int
     """Commands since creation."""
+    service_count: int
+    """Services it has."""
+    running_service_count: int
+    """Services that run."""
     backend: str
     """`firecracker` or `qemu`."""
     accelerated: bool
@@ -181,3 +194,142 @@ class WorkspaceInfo(_Payload):
     """Bytes its disks occupy on the host."""
     workload_restarts: int
     """How often it was rebooted from inside."""
+
+
+@dataclass(frozen=True)
+class ServiceExit(_Payload):
+    """How a run of a service ended."""
+
+    exit_code: int | None
+    """`None` when a signal ended it."""
+    signal: int | None
+    """The signal that ended it."""
+    oom_killed: bool
+    """Whether the kernel ended a process of it for want of memory."""
+    ended_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True)
+class ServiceInfo(_Payload):
+    """A service as it stands."""
+
+    service_name: str
+    """Its name within its workspace."""
+    workspace_id: str
+    """Where it is."""
+    state: str
+    """`starting`, `running`, `backoff`, `exited`, `failed` or `stopped`."""
+    ready: bool
+    """Whether it was proven that it is ready."""
+    health: str | None
+    """`passing` or `failing`; `None` where nobody looks, or not yet."""
+    command: str
+    """The text, or the arguments joined with shell quoting."""
+    cwd: str
+    """Where it is started."""
+    readiness: dict[str, Any] | None
+    """How it is found out that it is ready."""
+    restart_policy: str
+    """`no`, `on-failure`, `always` or `unless-stopped`."""
+    restart_count: int
+    """Restarts by policy since it was last started."""
+    depends_on: dict[str, str]
+    """What it needs of others."""
+    waiting_for: tuple[str, ...]
+    """Those that hold it up."""
+    started_at: float | None
+    """Beginning of its newest run, Unix seconds."""
+    ready_at: float | None
+    """When that was ready, Unix seconds."""
+    ended_at: float | None
+    """When it ended, Unix seconds."""
+    exit_code: int | None
+    """Of its newest run, once that ended; 128+N when signal N ended it."""
+    last_exit: ServiceExit | None
+    """How the last run that ended did so."""
+    stop_reason: str | None
+    """Why it does not run."""
+    detail: str | None
+    """More about it."""
+    stopping: bool
+    """Whether it is being stopped."""
+    pid: int | None
+    """Its main process, as its workspace sees it."""
+    last_probe: str | None
+    """What the last probe saw."""
+    status_text: str | None
+    """What it last said of itself (sd_notify)."""
+    listening_ports: tuple[tuple[str, int], ...]
+    """Addresses and ports its processes listen on."""
+    memory_bytes: int
+    """Memory of all its processes."""
+    cpu_seconds: float
+    """CPU time of this run."""
+    stdout_bytes: int
+    """Bytes it wrote to stdout."""
+    stderr_bytes: int
+    """Bytes it wrote to stderr."""
+    notices: tuple[str, ...] = ()
+    """What the caller should know, for example that the workspace was started for it."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a process of it lives."""
+        return self.pid is not None
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        exited, probed, written = payload["last_exit"], payload["last_probe"], payload["log_bytes"]
+        nested = {
+            "waiting_for": tuple(payload["waiting_for"]),
+            "last_exit": ServiceExit.of(exited) if exited is not None else None,
+            "last_probe": probed["result"] if probed is not None else None,
+            "listening_ports": tuple(
+                (one["address"], one["port"]) for one in payload["listening_ports"]
+            ),
+            "stdout_bytes": written["stdout"],
+            "stderr_bytes": written["stderr"],
+            "notices": tuple(payload.get("notices", ())),
+        }
+        return super().of(payload, **nested, **more)
+
+
+@dataclass(frozen=True)
+class ServiceEvent:
+    """A state change of a service."""
+
+    cursor: int
+    """Where to go on from."""
+    at: float
+    """When it happened, Unix seconds."""
+    event: str
+    """`service_changed` or `service_deleted`."""
+    service: ServiceInfo
+    """The service after it."""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Self:
+        return cls(
+            cursor=payload["cursor"],
+            at=payload["at"],
+            event=payload["event"],
+            service=ServiceInfo.of(payload["service"]),
+        )
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a service's log; as a text, what was printed."""
+
+    text: str
+    """Without its end; bytes that are not UTF-8 are replaced."""
+    raw: bytes = dataclasses.field(repr=False)
+    """The same, byte for byte."""
+    stream: str
+    """`stdout` or `stderr`."""
+    at: float
+    """When its beginning came, Unix seconds."""
+
+    def __str__(self) -> str:
+        return self.text

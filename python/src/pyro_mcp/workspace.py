@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from .client import Pyro
 from .errors import NotFoundError
-from .results import CommandResult, ExecInfo, ExecOutput, WorkspaceInfo
+from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
+from .service import Services
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -111,6 +112,11 @@ class Workspace:
     def pyro(self) -> Pyro:
         """The client it is reached by."""
         return self._pyro
+
+    @property
+    def services(self) -> Services:
+        """Its services."""
+        return Services(self._pyro, self.id)
 
     def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""
@@ -224,6 +230,14 @@ class Workspace:
         """Every command that is remembered, the newest last."""
         listed = self._pyro.list_execs(self.id)
         return tuple(ExecInfo.of(one) for one in listed["execs"])
+
+    def events(self, *, after: int = 0, follow: bool = False) -> Iterator[ServiceEvent]:
+        """State changes of its services, oldest first; with `follow`, and what comes.
+
+        `after` is the `cursor` of the last one that was heard.
+        """
+        for event in self._pyro.events_workspace(self.id, after=after, follow=follow):
+            yield ServiceEvent.of(event)
 
     def update(
         self,

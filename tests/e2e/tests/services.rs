@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pyro_e2e::{Home, Verb, Workspace, wait_until, wait_until_some};
+use pyro_e2e::{Home, Verb, Workspace, patience, wait_until, wait_until_some};
 use serde_json::Value;
 
 /// A server on a port that greets whoever comes; `$0` is the port.
@@ -14,9 +14,15 @@ trait Services {
     fn service(&self, verb: &str, words: &[&str]) -> Verb;
     fn shown(&self, name: &str) -> Value;
 
-    /// Starts one with these flags and this shell script.
+    /// Starts one with these flags and this shell script. Where it has a probe, it has the time that
+    /// a slow machine needs.
     fn serve(&self, name: &str, flags: &[&str], script: &str) -> Verb {
-        let words = [&[name], flags, &["--", "sh", "-c", script]].concat();
+        let seconds = patience(60).as_secs().to_string();
+        let has = |start: &str| flags.iter().any(|flag| flag.starts_with(start));
+        let time = ["--ready-timeout-seconds", &seconds];
+        let is_timed = has("--ready-timeout-seconds") || !has("--ready-");
+        let time = if is_timed { &[][..] } else { &time[..] };
+        let words = [&[name], flags, time, &["--", "sh", "-c", script]].concat();
         self.service("start", &words)
     }
 
@@ -36,9 +42,16 @@ trait Services {
 
     fn serve_port(&self, name: &str, port: &str, flags: &[&str]) -> Verb {
         let address = format!("127.0.0.1:{port}");
-        let words =
-            [&[name, "--ready-tcp", &address], flags, &["--", "sh", "-c", SERVER, port]].concat();
-        self.service("start", &words)
+        let flags = [&["--ready-tcp", &address], flags].concat();
+        self.serve(name, &flags, &SERVER.replace("$0", port))
+    }
+
+    /// Waits until a server has said so many times that it listens: it does so after it listens.
+    fn has_listened(&self, name: &str, times: usize) {
+        wait_until(30, "it says that it listens", || {
+            let logs = self.service("logs", &[name, "--all"]).ok().text();
+            logs.matches("listening").count() == times
+        });
     }
 }
 
@@ -73,8 +86,7 @@ fn services_live_beside_each_other_and_leave_nothing_in_the_workspace() {
     let status = workspace.status();
     let counts = (&status["service_count"], &status["running_service_count"]);
     assert_eq!(counts, (&2.into(), &2.into()), "{status}");
-    let logs = of.service("logs", &["web"]).ok().text();
-    assert!(logs.contains("listening"), "{logs}");
+    of.has_listened("web", 1);
     assert_eq!(workspace.sh("ls -A /workspace").ok().text(), "");
 
     for name in ["web", "worker"] {
@@ -105,10 +117,9 @@ fn one_that_dies_before_it_is_ready_is_told_at_once_with_its_output() {
     let problem = of.serve_refused("bad", &flags, "kill -9 $$", "service_exited");
     assert_eq!(problem["last_exit"]["signal"], 9, "{problem}");
     assert_eq!(problem["stop_reason"], "process_exited_before_ready", "{problem}");
-    // Without a probe too, unless all it had to do was done.
-    of.serve_refused("quick", &[], "exit 4", "service_exited");
+    // One without a probe may end well at once: all it had to do was done.
     of.serve("quick", &[], "echo done").ok();
-    assert_eq!(of.shown("quick")["state"], "exited");
+    wait_until(30, "it has ended", || of.shown("quick")["state"] == "exited");
     let problem = of.refused("start", &["none", "--", "/no/such"], "command_not_found");
     assert!(problem["error"].as_str().unwrap().contains("/no/such"), "{problem}");
     of.service("status", &["none"]).fails("service_not_found");
@@ -121,8 +132,9 @@ fn one_that_is_not_ready_in_time_is_told_where_it_listens_instead() {
     let home = Home::new();
     let workspace = home.workspace("debian:12");
     let of = Of(&home, &workspace);
+    let seconds = patience(3).as_secs().to_string();
     let words = |name, action| {
-        let flags = ["--ready-tcp", "127.0.0.1:8000", "--ready-timeout-seconds", "3"];
+        let flags = ["--ready-tcp", "127.0.0.1:8000", "--ready-timeout-seconds", &seconds];
         let start = [&[name, "--on-ready-timeout", action], &flags[..]].concat();
         [&start[..], &["--", "sh", "-c", SERVER, "5173"]].concat()
     };
@@ -210,7 +222,9 @@ fn a_hostile_listener_is_never_ready_and_never_holds_up_the_others() {
     }
     let endless = ["--ready-command", "sleep 100000", "--ready-timeout-seconds", "1"];
     of.serve_refused("hangs", &endless, "sleep 100001", "service_not_ready");
-    assert_eq!(workspace.guest_processes("sleep 10000"), 0, "the probe's tree ended with it");
+    wait_until(30, "the probe's tree ended with it", || {
+        workspace.guest_processes("sleep 10000") == 0
+    });
 }
 
 #[test]
@@ -299,7 +313,8 @@ fn dependencies_order_the_start_and_say_what_holds_it_up() {
     let workspace = home.workspace("debian:12");
     let of = Of(&home, &workspace);
     of.serve_refused("x", &["--depends-on", "db"], "sleep 1000", "dependency_not_found");
-    of.serve("db", &["--ready-file", "/tmp/db", "--no-wait"], "sleep 1000").ok();
+    let flags = ["--ready-file", "/tmp/db", "--ready-timeout-seconds", "100000", "--no-wait"];
+    of.serve("db", &flags, "sleep 1000").ok();
     of.serve("setup", &["--depends-on", "db:started", "--no-wait"], "echo done").ok();
     let flags = ["--depends-on", "db", "--depends-on", "setup:completed", "--no-wait"];
     let held = of.serve("web", &[&flags[..], &["--json"]].concat(), "sleep 1000").ok().json();
@@ -331,16 +346,18 @@ fn starting_again_changes_nothing_and_another_specification_is_refused() {
     let pid = of.shown("web")["pid"].clone();
     let again = of.serve_port("web", "8080", &["--json"]).ok().json();
     assert_eq!((&again["unchanged"], &again["pid"]), (&true.into(), &pid), "{again}");
+    of.has_listened("web", 1);
     let words = ["web", "--ready-tcp", "127.0.0.1:8081", "--", "sh", "-c", SERVER, "8081"];
     of.refused("start", &words, "service_already_running");
     assert_eq!(of.shown("web")["pid"], pid);
     let other = of.serve_port("web", "8081", &["--replace", "--json"]).ok().json();
     assert_eq!(other["listening_ports"][0]["port"], 8081, "{other}");
+    of.has_listened("web", 2);
     let restarted = of.service("restart", &["web", "--json"]).ok().json();
     assert_eq!(restarted["ready"], true, "{restarted}");
     assert_ne!(restarted["pid"], other["pid"]);
-    let logs = of.service("logs", &["web", "--all"]).ok().text();
-    assert_eq!(logs.lines().count(), 3, "the runs' logs follow each other: {logs}");
+    // The runs' logs follow each other.
+    of.has_listened("web", 3);
     of.refused("start", &["../x", "--", "true"], "invalid_service_name");
     let publish = ["web", "--publish", "80", "--", "true"];
     of.refused("start", &publish, "not_available");
@@ -386,7 +403,9 @@ fn a_stopped_workspace_remembers_its_services_and_runs_them_again() {
     let of = Of(&home, &workspace);
     of.serve_port("db", "5432", &[]).ok();
     of.serve_port("web", "8080", &["--depends-on", "db"]).ok();
+    of.has_listened("web", 1);
     of.serve("done", &[], "echo done").ok();
+    wait_until(30, "it has ended", || of.shown("done")["state"] == "exited");
     of.serve_port("off", "9000", &[]).ok();
     of.service("stop", &["off"]).ok();
     workspace.verb("stop").ok();
@@ -402,15 +421,15 @@ fn a_stopped_workspace_remembers_its_services_and_runs_them_again() {
     assert_eq!(of.shown("web")["stop_reason"], "workspace_stopped");
 
     workspace.verb("start").ok();
-    of.service("wait", &[]).ok();
+    wait_until(60, "they run again", || of.shown("web")["ready"] == true);
     for (name, state) in
         [("db", "running"), ("web", "running"), ("done", "exited"), ("off", "stopped")]
     {
         assert_eq!(of.shown(name)["state"], state, "{name}");
     }
     assert!(of.shown("web")["started_at"].as_f64() >= of.shown("db")["ready_at"].as_f64());
-    let logs = of.service("logs", &["web", "--all"]).ok().text();
-    assert_eq!(logs.matches("listening").count(), 2, "the log goes on: {logs}");
+    // The log goes on.
+    of.has_listened("web", 2);
 }
 
 #[test]
@@ -424,8 +443,7 @@ fn a_machine_that_died_is_told_apart_from_a_stop() {
     let web = of.shown("web");
     assert_eq!((&web["state"], &web["stop_reason"]), (&"stopped".into(), &"vm_killed".into()));
     workspace.verb("start").ok();
-    of.service("wait", &["web"]).ok();
-    assert_eq!(of.shown("web")["ready"], true);
+    wait_until(60, "it runs again", || of.shown("web")["ready"] == true);
 }
 
 #[test]
@@ -433,16 +451,20 @@ fn logs_are_cut_followed_and_told_apart() {
     let home = Home::new();
     let workspace = home.workspace("debian:12");
     let of = Of(&home, &workspace);
-    let script = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; sleep 0.1; echo bad >&2; \
-                  sleep 0.1; printf '\\377\\n'; touch /tmp/told; while [ ! -e /tmp/more ]; do sleep 0.1; done; \
-                  echo more; sleep 1000";
+    // Each line after the five hundredth waits for its turn.
+    let script = "turn() { while [ ! -e /tmp/$1 ]; do sleep 0.1; done; }; \
+                  i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; touch /tmp/told; \
+                  turn bad; echo bad >&2; turn byte; printf '\\377\\n'; turn more; echo more; sleep 1000";
     of.serve("web", &["--ready-file", "/tmp/told"], script).ok();
     let lines = |words: &[&str]| {
         let seen = of.service("logs", &[&["web"], words].concat()).ok();
         String::from_utf8_lossy(&seen.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
     };
+    for (turn, count) in [("none", 500), ("bad", 501), ("byte", 502)] {
+        workspace.sh(&format!("touch /tmp/{turn}")).ok();
+        wait_until(30, "the line is there", || lines(&["--all"]).len() == count);
+    }
     assert_eq!(lines(&[]).len(), 200);
-    assert_eq!(lines(&["--all"]).len(), 502);
     assert_eq!(lines(&["--tail-lines", "3"])[..2], ["line 499", "bad"]);
     assert_eq!(lines(&["--stream", "stderr"]), ["bad"]);
     let stamped = lines(&["-n", "2", "--timestamps"]);
@@ -454,7 +476,8 @@ fn logs_are_cut_followed_and_told_apart() {
     let bytes = of.service("logs", &["web", "-n", "1"]).ok();
     assert_eq!(bytes.stdout, b"\xff\n", "any bytes come out as they went in");
 
-    let client = of.service("logs", &["web", "--follow", "-n", "0"]).start();
+    let client = of.service("logs", &["web", "--follow", "-n", "2"]).start();
+    client.wait_for("bad");
     workspace.sh("touch /tmp/more").ok();
     client.wait_for("more");
     client.process().kill();
@@ -481,7 +504,7 @@ fn fifty_services_start_at_once_and_stop() {
     assert_eq!((&list["count"], &list["running_count"]), (&50.into(), &50.into()));
     let services = list["services"].as_array().unwrap();
     assert!(services.iter().all(|service| service["ready"] == true));
-    assert_eq!(of.service("logs", &["s07"]).ok().text(), "s07");
+    wait_until(30, "what it said is kept", || of.service("logs", &["s07"]).ok().text() == "s07");
     thread::scope(|scope| {
         for number in 0..50 {
             let of = &of;

@@ -21,7 +21,7 @@ pub use process::{
     is_dying, keep_only, peek_child, reap_any, set_user, unshare,
 };
 pub use seccomp::deny_vsock;
-pub use sockets::{kernel_events, vsock_accept, vsock_listen};
+pub use sockets::{kernel_events, vsock_accept, vsock_connect, vsock_listen};
 pub use watched::watch;
 
 /// The result of a raw system call: -1 is `errno`.

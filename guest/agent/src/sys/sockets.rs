@@ -55,6 +55,27 @@ pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Begins to connect to a vsock port of the host; what becomes of that shows later.
+pub fn vsock_connect(port: u32) -> io::Result<OwnedFd> {
+    let socket = socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)?;
+    // SAFETY: sockaddr_vm is plain data for which zero is valid; pointer and length are its own.
+    let result = unsafe {
+        let mut address: libc::sockaddr_vm = std::mem::zeroed();
+        address.svm_family = libc::AF_VSOCK as u16;
+        address.svm_cid = libc::VMADDR_CID_HOST;
+        address.svm_port = port;
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_vm>() as u32,
+        )
+    };
+    match super::check(libc::c_long::from(result)) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
 /// Takes the next connection; says whether it comes from the host.
 pub fn vsock_accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     // SAFETY: sockaddr_vm is plain data for which zero is valid; it and its length live across

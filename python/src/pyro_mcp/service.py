@@ -1,0 +1,203 @@
+"""The services of a workspace as objects.
+
+Written by `python/tools/generate_blocking.py` from `aio_service.py`: do not edit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import _calls as calls
+from ._log import LogLines
+from .client import Pyro
+from .probes import HealthCheck, Probe
+from .results import LogLine, ServiceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ._location import StrPath
+
+__all__ = ["Service", "Services"]
+
+Command = calls.Command
+
+
+class Service:
+    """A service of a workspace: `ws.services["web"]`, or what `ws.services.start` gives."""
+
+    def __init__(
+        self, pyro: Pyro, workspace_id: str, name: str, info: ServiceInfo | None = None
+    ) -> None:
+        self._pyro = pyro
+        self._workspace_id = workspace_id
+        self._name = name
+        self._info = info
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r} of {self._workspace_id}>"
+
+    @property
+    def name(self) -> str:
+        """Its name within its workspace."""
+        return self._name
+
+    @property
+    def workspace_id(self) -> str:
+        """Where it is."""
+        return self._workspace_id
+
+    @property
+    def info(self) -> ServiceInfo | None:
+        """The service as it was when it was last looked at; `None` before that."""
+        return self._info
+
+    def _seen(self, payload: Mapping[str, Any]) -> ServiceInfo:
+        self._info = ServiceInfo.of(payload)
+        return self._info
+
+    def status(self) -> ServiceInfo:
+        """Looks at it."""
+        return self._seen(self._pyro.status_service(self._workspace_id, self._name))
+
+    def wait(self, *, ended: bool = False, timeout: float | None = None) -> ServiceInfo:
+        """Waits until it is ready; raises `ServiceFailedError` where it is not in time.
+
+        With `ended`, waits until it does not run any more, and answers it as it stands when the
+        time is over.
+        """
+        return self._seen(
+            self._pyro.wait_service(
+                self._workspace_id, self._name, ended=ended, timeout_seconds=timeout
+            )
+        )
+
+    def stop(self, *, signal: str | int | None = None, grace: float | None = None) -> ServiceInfo:
+        """Stops it: its signal, its grace period, KILL; answers when its last process is gone."""
+        return self._seen(
+            self._pyro.stop_service(
+                self._workspace_id, self._name, signal=signal, grace_seconds=grace
+            )
+        )
+
+    def restart(self, *, wait: bool = True) -> ServiceInfo:
+        """Begins a new run and waits until that is ready."""
+        return self._seen(
+            self._pyro.restart_service(self._workspace_id, self._name, no_wait=not wait)
+        )
+
+    def signal(self, signal: str | int, *, whole_tree: bool = False) -> ServiceInfo:
+        """Sends a signal to its process group, or to every process of it."""
+        return self._seen(
+            self._pyro.signal_service(
+                self._workspace_id, self._name, signal=signal, whole_tree=whole_tree
+            )
+        )
+
+    def delete(self) -> None:
+        """Stops it and drops its record and log."""
+        self._pyro.delete_service(self._workspace_id, self._name)
+
+    def logs(
+        self,
+        *,
+        tail_lines: int | None = 200,
+        all: bool = False,  # noqa: A002 (as `Pyro.logs_service` has it)
+        since: float | None = None,
+        stream: Literal["stdout", "stderr", "combined"] = "combined",
+        follow: bool = False,
+    ) -> Iterator[LogLine]:
+        """Its output line by line: the last lines, or what came since a time (Unix seconds).
+
+        With `follow`, goes on with what comes until the workspace stops. Lines of over 1 MiB come
+        in pieces.
+        """
+        lines = LogLines()
+        for entry in self._pyro.stream_service_logs(
+            self._workspace_id,
+            self._name,
+            tail_lines=tail_lines,
+            all=all,
+            since=since,
+            stream=stream,
+            follow=follow,
+        ):
+            for line in lines.feed(entry):
+                yield line
+        for line in lines.last():
+            yield line
+
+
+class Services:
+    """The services of a workspace: `ws.services`."""
+
+    def __init__(self, pyro: Pyro, workspace_id: str) -> None:
+        self._pyro = pyro
+        self._workspace_id = workspace_id
+
+    def __getitem__(self, name: str) -> Service:
+        """The service of this name, without asking whether there is one."""
+        return Service(self._pyro, self._workspace_id, name)
+
+    # Python would take an object that only has `__getitem__` for a sequence.
+    __iter__ = None
+
+    def start(
+        self,
+        name: str,
+        command: Command,
+        *,
+        ready: Probe | Mapping[str, Any] | None = None,
+        ready_timeout: float | None = None,
+        ready_interval_ms: int | None = None,
+        on_ready_timeout: Literal["stop", "keep"] = "stop",
+        cwd: StrPath = "/workspace",
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        restart: Literal["no", "on-failure", "always", "unless-stopped"] = "no",
+        restart_limit: int | None = None,
+        stop_signal: str | int | None = None,
+        stop_grace: float | None = None,
+        health: HealthCheck | Mapping[str, Any] | None = None,
+        depends_on: Mapping[str, str] | Sequence[str] | None = None,
+        log_limit_bytes: int | None = None,
+        replace: bool = False,
+        wait: bool = True,
+    ) -> Service:
+        """Starts a service and waits until it is ready.
+
+        A text runs by the guest's shell, a list directly. Raises `ServiceFailedError` with its last
+        lines where it ends before it is ready, or is not ready within `ready_timeout` (30 s).
+        """
+        started = self._pyro.start_service(
+            self._workspace_id,
+            name,
+            command=command,
+            cwd=cwd,
+            readiness=ready.payload if isinstance(ready, Probe) else ready,
+            ready_timeout_seconds=ready_timeout,
+            ready_interval_ms=ready_interval_ms,
+            env=env,
+            user=user,
+            on_ready_timeout=on_ready_timeout,
+            restart=restart,
+            restart_limit=restart_limit,
+            stop_signal=stop_signal,
+            stop_grace_seconds=stop_grace,
+            health=health.payload if isinstance(health, HealthCheck) else health,
+            depends_on=depends_on,
+            log_limit_bytes=log_limit_bytes,
+            replace=replace,
+            no_wait=not wait,
+        )
+        return Service(self._pyro, self._workspace_id, name, ServiceInfo.of(started))
+
+    def list(self) -> tuple[ServiceInfo, ...]:
+        """All of them, by name."""
+        listed = self._pyro.list_services(self._workspace_id)
+        return tuple(ServiceInfo.of(one) for one in listed["services"])
+
+    def wait(self, *, ended: bool = False, timeout: float | None = None) -> tuple[ServiceInfo, ...]:
+        """Waits until every active one is ready, or (`ended`) does not run any more."""
+        waited = self._pyro.wait_services(self._workspace_id, ended=ended, timeout_seconds=timeout)
+        return tuple(ServiceInfo.of(one) for one in waited["services"])

@@ -1,0 +1,434 @@
+"""Services, against a node that answers what each story needs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_node import (
+    Conversation,
+    FakeNode,
+    Request,
+    a_failed_start,
+    a_service,
+    a_start,
+    a_workspace,
+)
+
+from pyro_mcp import (
+    AsyncPyro,
+    AsyncWorkspace,
+    FailedError,
+    HealthCheck,
+    InvalidError,
+    NodeError,
+    NotFoundError,
+    Probe,
+    Pyro,
+    ServiceFailedError,
+    Workspace,
+)
+from pyro_mcp import _calls as calls
+from pyro_mcp._log import LONGEST, LogLines
+
+Call = Callable[[Pyro], Any]
+
+
+def of_async(pyro: Pyro) -> AsyncPyro:
+    return AsyncPyro(home=pyro._transport.location.state, start=False, timeout=10)
+
+
+@pytest.fixture
+def ws(node: FakeNode, pyro: Pyro) -> Workspace:
+    node.handler = lambda _, conversation: conversation.answer(a_workspace())
+    workspace = Workspace.get("web", pyro=pyro)
+    node.requests.clear()
+    return workspace
+
+
+def an_entry(text: str | None, *, stream: str = "stdout", at: int = 0, **more: Any) -> Any:
+    entry = {"offset": 0, "at_micros": at * 1_000_000, "stream": stream, **more}
+    return {**entry, "text": text} if text is not None else entry
+
+
+def lines_of(*documents: Any) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in documents)
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+def test_a_start_says_what_differs_from_what_is_usual(node: FakeNode, pyro: Pyro) -> None:
+    node.handler = lambda _, conversation: conversation.answer(a_start())
+    assert pyro.start_service("w", "web", command=["serve"])["ready"]
+    pyro.start_service(
+        "w",
+        "web",
+        command="serve",
+        cwd="/srv",
+        readiness={"type": "tcp", "address": "127.0.0.1:8000"},
+        ready_timeout_seconds=5,
+        ready_interval_ms=100,
+        restart="always",
+        stop_signal=signal.SIGINT,
+        depends_on=["db"],
+        replace=True,
+    )
+    first, second = node.requests
+    assert (first.method, first.target) == ("POST", "/v1/workspaces/w/services")
+    assert first.json == {"service": {"name": "web", "command": ["serve"]}}
+    assert second.json == {
+        "service": {
+            "name": "web",
+            "command": "serve",
+            "cwd": "/srv",
+            "readiness": {"type": "tcp", "address": "127.0.0.1:8000"},
+            "ready_timeout_seconds": 5,
+            "ready_interval_ms": 100,
+            "restart": "always",
+            "stop_signal": "2",
+            "depends_on": {"db": "ready"},
+        },
+        "replace": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda pyro: pyro.start_service("w", "web", command="serve"),
+        lambda pyro: pyro.restart_service("w", "web"),
+        lambda pyro: pyro.wait_service("w", "web"),
+        lambda pyro: asyncio.run(of_async(pyro).start_service("w", "web", command="serve")),
+        lambda pyro: asyncio.run(of_async(pyro).wait_service("w", "web")),
+    ],
+)
+def test_a_service_that_does_not_become_ready_is_an_error_with_its_last_lines(
+    node: FakeNode, pyro: Pyro, call: Call
+) -> None:
+    node.handler = lambda _, conversation: conversation.answer(a_failed_start())
+    with pytest.raises(ServiceFailedError, match="exit code 3 before") as raised:
+        call(pyro)
+    error = raised.value
+    assert isinstance(error, FailedError)
+    assert isinstance(error, RuntimeError)
+    assert (error.code, error.hints) == ("service_exited", ("look",))
+    assert error.log_tail == ("first", "last")
+    assert error.service["exit_code"] == 3
+    assert error.info.last_exit is not None
+    assert (error.info.stop_reason, error.info.last_exit.exit_code) == (
+        "process_exited_before_ready",
+        3,
+    )
+    assert error.__notes__ == ["hint: look", "  | first", "  | last"]
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.code, again.log_tail) == (type(error), error.code, error.log_tail)
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda pyro: pyro.start_service("w", "web", command=[]), "invalid_service"),
+        (
+            lambda pyro: pyro.start_service("w", "web", command="x", readiness="tcp"),
+            "invalid_readiness",
+        ),
+        (lambda pyro: pyro.status_service("w", ""), "service_not_found"),
+        (lambda pyro: list(pyro.stream_service_logs("w", None)), "service_not_found"),
+    ],
+)
+def test_bad_input_is_a_value_error(node: FakeNode, pyro: Pyro, call: Call, code: str) -> None:
+    with pytest.raises(ValueError, match=r".") as raised:
+        call(pyro)
+    assert isinstance(raised.value, (InvalidError, NotFoundError))
+    assert raised.value.code == code
+    assert node.requests == []
+
+
+# --- wait, stop -----------------------------------------------------------------------------------
+
+
+def test_a_wait_asks_again_until_the_node_knows(
+    node: FakeNode, pyro: Pyro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_mcp._calls.WAIT", 0.05)
+
+    def handle(request: Request, conversation: Conversation) -> None:
+        if len(node.requests) % 3:
+            # As the node does: the time that it was given is over.
+            threading.Event().wait(0.05)
+            conversation.answer(a_failed_start("service_not_ready", state="starting"))
+        else:
+            conversation.answer(a_start())
+
+    node.handler = handle
+    assert pyro.wait_service("w", "web")["ready"]
+    assert asyncio.run(of_async(pyro).wait_service("w", "web"))["ready"]
+    assert [request.target for request in node.requests] == [
+        "/v1/workspaces/w/services/web/wait?timeout_seconds=0.05"
+    ] * 6
+
+
+def test_a_wait_that_is_over_raises_and_one_for_the_end_tells_how_it_stands(
+    node: FakeNode, pyro: Pyro
+) -> None:
+    def handle(request: Request, conversation: Conversation) -> None:
+        threading.Event().wait(0.01)
+        conversation.answer(a_failed_start("service_not_ready", state="starting"))
+
+    node.handler = handle
+    with pytest.raises(ServiceFailedError) as raised:
+        pyro.wait_service("w", "web", timeout_seconds=0.01)
+    assert raised.value.code == "service_not_ready"
+    stands = pyro.wait_service("w", "web", ended=True, timeout_seconds=0)
+    assert (stands["state"], stands["failure"]) == ("starting", None)
+    assert node.requests[-1].target.endswith("timeout_seconds=0.001&ended=true")
+
+
+def test_all_that_are_active_are_waited_for(node: FakeNode, pyro: Pyro) -> None:
+    states = {"a": "starting", "b": "exited", "c": "backoff"}
+    services = [a_service(service_name=name, state=state) for name, state in states.items()]
+
+    def handle(request: Request, conversation: Conversation) -> None:
+        if request.target.endswith("/services"):
+            conversation.answer({"count": 3, "running_count": 3, "services": services})
+        else:
+            conversation.answer(a_start(service_name=request.target.split("/")[5]))
+
+    node.handler = handle
+    waited = pyro.wait_services("w", timeout_seconds=5)
+    assert waited["count"] == 2
+    assert [one["service_name"] for one in waited["services"]] == ["a", "c"]
+
+
+def test_the_other_verbs_ask_what_the_node_has(node: FakeNode, pyro: Pyro) -> None:
+    node.handler = lambda _, conversation: conversation.answer(a_start())
+    pyro.status_service("w", "web")
+    pyro.stop_service("w", "web", signal="INT", grace_seconds=0)
+    pyro.restart_service("w", "web", no_wait=True)
+    pyro.signal_service("w", "web", signal=signal.SIGHUP, whole_tree=True)
+    pyro.delete_service("w", "a/b")
+    pyro.logs_service("w", "web")
+    pyro.logs_service("w", "web", tail_lines=5, stream="stderr")
+    pyro.logs_service("w", "web", tail_lines=5, all=True)
+    pyro.logs_service("w", "web", tail_lines=None, since=1.5)
+    heard = [
+        (one.method, one.target.removeprefix("/v1/workspaces/w/services/"), one.json)
+        for one in node.requests
+    ]
+    assert heard == [
+        ("GET", "web", None),
+        ("POST", "web/stop", {"signal": "INT", "grace_seconds": 0}),
+        ("POST", "web/restart", {"no_wait": True}),
+        ("POST", "web/signal", {"signal": "1", "whole_tree": True}),
+        ("DELETE", "a%2Fb", None),
+        ("GET", "web/logs", None),
+        ("GET", "web/logs?tail_lines=5&stream=stderr", None),
+        ("GET", "web/logs?all=true", None),
+        ("GET", "web/logs?all=true&since=1.5", None),
+    ]
+
+
+# --- logs and events ------------------------------------------------------------------------------
+
+
+def test_lines_are_whole_each_of_its_stream_and_byte_for_byte() -> None:
+    lines = LogLines()
+    entries: list[dict[str, Any]] = [
+        an_entry("one\ntw", at=1),
+        an_entry("err", stream="stderr", at=2),
+        an_entry("o\r\n\n", at=3),
+        an_entry(None, hex="c3", at=4),
+        an_entry(None, hex="a4ff0a", at=5),
+        an_entry("end", at=6),
+    ]
+    heard = [
+        line for entry in entries for line in lines.feed(calls.log_entry(entry))
+    ] + lines.last()
+    assert [(line.text, line.stream, line.at) for line in heard] == [
+        ("one", "stdout", 1.0),
+        ("two", "stdout", 1.0),
+        ("", "stdout", 3.0),
+        ("ä\ufffd", "stdout", 4.0),
+        ("err", "stderr", 2.0),
+        ("end", "stdout", 6.0),
+    ]
+    assert heard[3].raw == b"\xc3\xa4\xff"
+    assert str(heard[0]) == "one"
+    assert lines.last() == []
+
+
+def test_a_line_without_an_end_is_kept_in_bounded_memory() -> None:
+    lines = LogLines()
+    piece = an_entry("x" * 64 * 1024)
+    heard = [line for _ in range(100) for line in lines.feed(piece)]
+    assert {len(line.raw) for line in heard} == {LONGEST}
+    assert sum(len(line.raw) for line in [*heard, *lines.last()]) == 100 * 64 * 1024
+
+
+def test_a_log_is_followed_until_nobody_reads_it(node: FakeNode, ws: Workspace) -> None:
+    gone = threading.Semaphore(0)
+    entries = lines_of(an_entry("one\n"), an_entry("two\nthr"))
+
+    def handle(request: Request, conversation: Conversation) -> None:
+        assert request.target.endswith("/services/web/logs/stream?tail_lines=5&follow=true")
+        conversation.stream.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for piece in (entries[:20], entries[20:]):
+            conversation.stream.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        assert conversation.reader.read(1) == b""
+        gone.release()
+
+    node.handler = handle
+    heard = []
+    for line in ws.services["web"].logs(tail_lines=5, follow=True):
+        heard.append(line.text)
+        if line.text == "two":
+            break
+    assert heard == ["one", "two"]
+    assert gone.acquire(timeout=10)
+
+    async def story() -> None:
+        workspace = AsyncWorkspace(of_async(ws.pyro), ws.info)
+        async for line in workspace.services["web"].logs(tail_lines=5, follow=True):
+            if line.text == "two":
+                break
+
+    asyncio.run(story())
+    assert gone.acquire(timeout=10)
+
+
+def test_a_log_that_is_not_followed_ends(node: FakeNode, ws: Workspace) -> None:
+    node.handler = lambda _, conversation: conversation.chunks(
+        lines_of(an_entry("one\nend"), an_entry(None, hex="ff"))
+    )
+    assert [line.raw for line in ws.services["web"].logs()] == [b"one", b"end\xff"]
+    (piece, other) = ws.pyro.stream_service_logs("w", "web", offset=7)
+    assert (piece["hex"], other["text"]) == (None, None)
+    assert node.requests[-1].target.endswith("/logs/stream?offset=7")
+
+
+def test_a_log_whose_node_is_lost_says_so(node: FakeNode, ws: Workspace) -> None:
+    def handle(_: Request, conversation: Conversation) -> None:
+        conversation.stream.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+
+    node.handler = handle
+    with pytest.raises(NodeError) as raised:
+        list(ws.services["web"].logs(follow=True))
+    assert raised.value.code == "node_connection_lost"
+
+
+def test_events_are_heard_from_a_cursor_on(node: FakeNode, ws: Workspace) -> None:
+    events = [
+        {"cursor": at, "at": 1.0, "event": "service_changed", "service": a_service()}
+        for at in (8, 9)
+    ]
+    node.handler = lambda _, conversation: conversation.chunks(lines_of(*events))
+    heard = list(ws.events(after=7))
+    assert [event.cursor for event in heard] == [8, 9]
+    assert heard[0].service.service_name == "web"
+    assert list(ws.pyro.events_workspace("w", follow=True)) == events
+    assert [request.target.rsplit("/", 1)[1] for request in node.requests] == [
+        "events?after=7",
+        "events?follow=true",
+    ]
+
+    async def story() -> list[int]:
+        workspace = AsyncWorkspace(of_async(ws.pyro), ws.info)
+        return [event.cursor async for event in workspace.events(after=7)]
+
+    assert asyncio.run(story()) == [8, 9]
+
+
+# --- objects --------------------------------------------------------------------------------------
+
+
+def test_a_service_as_an_object(node: FakeNode, ws: Workspace) -> None:
+    node.handler = lambda _, conversation: conversation.answer(a_start(notices=["started"]))
+    web = ws.services.start(
+        "web",
+        ["python3", "-m", "http.server"],
+        ready=Probe.tcp("127.0.0.1:8000"),
+        health=HealthCheck(Probe.command(["true"]), interval=1, on_failure="report"),
+        wait=False,
+    )
+    assert node.requests[0].json == {
+        "service": {
+            "name": "web",
+            "command": ["python3", "-m", "http.server"],
+            "readiness": {"type": "tcp", "address": "127.0.0.1:8000"},
+            "health": {
+                "probe": {"type": "command", "command": ["true"]},
+                "interval_seconds": 1,
+                "on_failure": "report",
+            },
+        },
+        "no_wait": True,
+    }
+    assert (web.name, web.workspace_id) == ("web", ws.id)
+    assert web.info is not None
+    assert web.info.running
+    assert web.info.listening_ports == (("127.0.0.1", 8000),)
+    assert (web.info.last_probe, web.info.notices) == ("connected", ("started",))
+    node.handler = lambda _, conversation: conversation.answer(
+        a_service(state="stopped", pid=None, stop_reason="sigterm")
+    )
+    assert not web.stop(grace=1).running
+    assert web.info.stop_reason == "sigterm"
+
+
+def test_naming_a_service_asks_nobody_and_all_are_listed(node: FakeNode, ws: Workspace) -> None:
+    assert ws.services["web"].info is None
+    assert node.requests == []
+    with pytest.raises(TypeError):
+        iter(ws.services)  # type: ignore[call-overload]
+    node.handler = lambda _, conversation: conversation.answer(
+        {"services": [a_service(), a_service(service_name="worker")]}
+    )
+    assert [one.service_name for one in ws.services.list()] == ["web", "worker"]
+
+
+@pytest.mark.parametrize(
+    ("probe", "payload"),
+    [
+        (Probe.file(".ready"), {"type": "file", "path": ".ready"}),
+        (Probe.tcp("[::1]:1"), {"type": "tcp", "address": "[::1]:1"}),
+        (Probe.http("http://a/"), {"type": "http", "url": "http://a/"}),
+        (Probe.command("true"), {"type": "command", "command": "true"}),
+        (Probe.command(["a", "b"]), {"type": "command", "command": ["a", "b"]}),
+        (Probe.log("up"), {"type": "log", "pattern": "up"}),
+        (Probe.notify(), {"type": "notify"}),
+    ],
+)
+def test_every_probe_is_what_the_node_takes(probe: Probe, payload: dict[str, Any]) -> None:
+    assert probe.payload == payload
+    assert hash(probe) == hash(Probe(probe.type, probe.target))
+
+
+def test_asyncio_has_the_same_objects(node: FakeNode, ws: Workspace) -> None:
+    node.handler = lambda _, conversation: conversation.answer(a_start())
+
+    async def story() -> None:
+        workspace = AsyncWorkspace(of_async(ws.pyro), ws.info)
+        web = await workspace.services.start("web", "serve", ready=Probe.log("up"))
+        assert web.info is not None
+        assert web.info.ready
+        for info in (await web.wait(), await web.restart(), await web.status()):
+            assert info.service_name == "web"
+        await web.signal("HUP")
+        await web.delete()
+
+    asyncio.run(story())
+    assert [request.method for request in node.requests] == [
+        "POST",
+        "GET",
+        "POST",
+        "GET",
+        "POST",
+        "DELETE",
+    ]
