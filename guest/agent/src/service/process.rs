@@ -290,7 +290,7 @@ mod tests {
     /// Reads a pipe whose process is gone, though another holds its other end.
     async fn pumped(write: impl FnOnce(io::PipeWriter)) -> u64 {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), 1 << 20).unwrap());
+        let log = Arc::new(Log::open(directory.path().into(), 1 << 20, &Arc::default()).unwrap());
         let (out, their_out) = io::pipe().unwrap();
         let (error, their_error) = io::pipe().unwrap();
         let pipes = [out, error].map(|pipe| Descriptor::new(pipe.into()).unwrap());

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use super::{
     excerpt::excerpt,
     journal::Journal,
-    log::Log,
+    log::{Budget, Log},
     machine::Why,
     probe, record,
     supervisor::{Service, View, Wish, log_limit, look_after, runs_at_boot},
@@ -55,6 +55,7 @@ pub struct Services {
     pub journal: Journal,
     all: Mutex<BTreeMap<String, Arc<Service>>>,
     directory: Mutex<Option<PathBuf>>,
+    logs: Arc<Budget>,
     changes: watch::Sender<u64>,
     closing: AtomicBool,
 }
@@ -100,8 +101,9 @@ impl Services {
     fn add(&self, agent: &Arc<Agent>, found: ServiceRecord) -> Result<Arc<Service>, Refusal> {
         let services = self.directory()?;
         let spec = found.spec.clone().unwrap_or_default();
-        let log = Log::open(record::log_directory(&services, &spec.name), log_limit(&spec))
-            .map_err(Refusal::ServiceFiles)?;
+        let log =
+            Log::open(record::log_directory(&services, &spec.name), log_limit(&spec), &self.logs)
+                .map_err(Refusal::ServiceFiles)?;
         let directory = record::directory(&services, &spec.name);
         let service = look_after(agent, directory, log, found);
         self.all().insert(spec.name, service.clone());
