@@ -707,7 +707,9 @@ mod tests {
             .map(|file| file.unwrap().metadata().unwrap().len())
             .sum();
         assert_eq!(on_disk, taken());
-        logs.iter().for_each(|log| log.remove());
+        for log in &logs {
+            log.remove();
+        }
         assert_eq!(taken(), 0);
     }
 

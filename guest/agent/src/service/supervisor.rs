@@ -17,7 +17,7 @@ use pyro_wire::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -40,6 +40,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const READY_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at its health, where nothing else is said.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two things a service says of itself.
+const BETWEEN_NOTICES: Duration = Duration::from_millis(10);
 /// Failures in a row that count, where nothing else is said.
 const HEALTH_RETRIES: u32 = 3;
 
@@ -718,7 +720,7 @@ async fn watch_health(
         if inputs.send(Input::Health(number, seen)).is_err() {
             return;
         }
-        tokio::time::sleep(interval).await;
+        sleep(interval).await;
     }
 }
 
@@ -761,6 +763,8 @@ async fn listen(notify: Notify, number: u64, inputs: mpsc::UnboundedSender<Input
             let seen = Seen { passed: true, result: "it said READY=1".into() };
             let _ = inputs.send(Input::Seen(number, seen));
         }
+        // Who says much waits: the kernel queues a few datagrams and holds the sender up.
+        sleep(BETWEEN_NOTICES).await;
     }
 }
 
