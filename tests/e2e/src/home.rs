@@ -222,7 +222,10 @@ impl Home {
     pub fn kill_node(&self) {
         let node = self.node().expect("a node runs");
         node.kill();
-        wait_until(10, "the killed node is gone", || !node.lives());
+        // Its threads end one by one, and the last takes its sockets and its lock along.
+        wait_until(10, "the killed node is gone", || {
+            !node.lives() && File::open(self.state.join("node.lock")).unwrap().try_lock().is_ok()
+        });
     }
 
     /// Calls the command so that the node, which is started for it, dies at this step. The call may
