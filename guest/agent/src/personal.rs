@@ -45,7 +45,7 @@ pub async fn personalize(agent: &Arc<Agent>, call: Personalize) -> Result<Person
     spans.close("overlays");
     agent.keep_workload(&call.hostname).await?;
     spans.close("workload");
-    agent.services.load(agent, Path::new(drives::AGENT_DISK), !call.hold_services);
+    agent.services.load(agent, Path::new(drives::AGENT_DISK), !call.hold_services).await;
     spans.close("services");
     let reply = Personalized { spans: spans.closed };
     agent.became(&call.workspace_id);

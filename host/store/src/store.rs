@@ -1,6 +1,7 @@
 //! The database: one file, a numbered schema, small statements.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -123,6 +124,8 @@ pub(crate) fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) ->
 #[derive(Debug)]
 pub struct Store {
     connection: Mutex<Connection>,
+    /// Events of each workspace that were kept since it was opened.
+    pub(crate) kept: Mutex<HashMap<WorkspaceId, u32>>,
 }
 
 impl Store {
@@ -151,7 +154,7 @@ impl Store {
             transaction.pragma_update(None, "user_version", number as i64 + 1).map_err(open)?;
             transaction.commit().map_err(open)?;
         }
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), kept: Mutex::default() })
     }
 
     pub(crate) fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -298,7 +301,7 @@ pub(crate) fn parse<T: DeserializeOwned>(id: &str, text: &str) -> Result<T, Stor
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use pyro_core::{Mebibytes, VcpuCount};
@@ -306,7 +309,7 @@ mod tests {
     use super::*;
     use crate::{OnExpiry, Phase, WorkspaceKind};
 
-    fn workspace(bits: u64, name: Option<&str>) -> WorkspaceRecord {
+    pub(crate) fn workspace(bits: u64, name: Option<&str>) -> WorkspaceRecord {
         WorkspaceRecord {
             id: WorkspaceId::from_random(bits),
             kind: WorkspaceKind::Workspace,

@@ -210,7 +210,7 @@ where
             };
             writer.message(&ServiceLogPiece { piece: Some(piece) }).await?;
         }
-        if !call.follow {
+        if !call.follow || service.log.is_removed() {
             return writer.end().await;
         }
         writer.flush().await?;

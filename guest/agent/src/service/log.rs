@@ -12,7 +12,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,11 +27,15 @@ use tokio::sync::watch;
 pub const DEFAULT_LIMIT: u64 = 16 << 20;
 /// The least that can be asked for.
 pub const SMALLEST_LIMIT: u64 = 64 << 10;
+/// Kept of all logs together, bytes: half of the agent disk.
+const MOST_OF_ALL: u64 = 2 << 30;
 const HEADER: usize = 28;
 /// The longest entry: one data frame of the wire.
 const LONGEST: usize = pyro_wire::MAX_DATA;
 /// Read from a file at once: any entry fits.
 const CHUNK: usize = HEADER + LONGEST;
+/// Told as the end of a log that was dropped.
+const REMOVED: u64 = u64::MAX;
 /// Lines that can be asked for from the end.
 pub const MOST_LINES: usize = 100_000;
 
@@ -76,20 +83,40 @@ struct Inner {
     end: u64,
 }
 
+/// What all logs of a workspace take together: the agent disk is not theirs alone.
+#[derive(Debug)]
+pub struct Budget {
+    most: u64,
+    taken: AtomicU64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { most: MOST_OF_ALL, taken: AtomicU64::new(0) }
+    }
+}
+
+impl Budget {
+    fn is_over(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) > self.most
+    }
+}
+
 /// A service's log.
 #[derive(Debug)]
 pub struct Log {
     directory: PathBuf,
     limit: Mutex<u64>,
+    budget: Arc<Budget>,
     inner: Mutex<Inner>,
     /// One append at a time, so that positions are in the order of the files.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     progress: watch::Sender<u64>,
 }
 
 impl Log {
     /// The log in this directory, with what earlier boots left there. Blocks.
-    pub fn open(directory: PathBuf, limit: u64) -> io::Result<Self> {
+    pub fn open(directory: PathBuf, limit: u64, budget: &Arc<Budget>) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let mut inner = Inner::default();
         for entry in fs::read_dir(&directory)?.filter_map(Result::ok) {
@@ -118,13 +145,15 @@ impl Log {
                 }
             }
             chain.bytes = chain.segments.iter().map(|segment| segment.bytes).sum();
+            budget.taken.fetch_add(chain.bytes, Ordering::Relaxed);
         }
         let progress = watch::Sender::new(inner.end);
         Ok(Self {
             directory,
             limit: Mutex::new(limit.max(SMALLEST_LIMIT)),
+            budget: budget.clone(),
             inner: Mutex::new(inner),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             progress,
         })
     }
@@ -156,10 +185,14 @@ impl Log {
 
     /// Adds output that came now. Waits only for the agent disk.
     pub async fn append(self: &Arc<Self>, stream: Stream, now: Duration, bytes: Bytes) {
-        let _turn = self.turn.lock().await;
+        // The turn ends when the writing does, also when nobody waits for it any more.
+        let turn = self.turn.clone().lock_owned().await;
         let log = self.clone();
-        let written =
-            tokio::task::spawn_blocking(move || log.append_now(stream, now, &bytes)).await;
+        let written = tokio::task::spawn_blocking(move || {
+            log.append_now(stream, now, &bytes);
+            drop(turn);
+        });
+        let written = written.await;
         if written.is_ok() {
             let end = self.lock().end;
             self.progress.send_replace(end);
@@ -208,13 +241,17 @@ impl Log {
                 if let Some(last) = chain.segments.back_mut() {
                     last.bytes += record.len() as u64;
                     chain.bytes += record.len() as u64;
+                    self.budget.taken.fetch_add(record.len() as u64, Ordering::Relaxed);
                 }
             } else if fresh {
                 let _ = fs::remove_file(segment_path(&self.directory, stream, position));
             }
-            while chain.bytes > limit && chain.segments.len() > 1 {
+            // Where all together are too many, who prints now loses of its own.
+            let all = || self.budget.is_over();
+            while (chain.bytes > limit || all()) && chain.segments.len() > 1 {
                 if let Some(oldest) = chain.segments.pop_front() {
                     chain.bytes -= oldest.bytes;
+                    self.budget.taken.fetch_sub(oldest.bytes, Ordering::Relaxed);
                     let _ = fs::remove_file(segment_path(&self.directory, stream, oldest.start));
                 }
             }
@@ -235,10 +272,11 @@ impl Log {
     /// Where the last `lines` lines of each of these streams begin.
     pub async fn tail(self: &Arc<Self>, streams: [bool; 2], lines: usize, each: bool) -> [u64; 2] {
         let log = self.clone();
+        let lines = lines.min(MOST_LINES);
         let found = tokio::task::spawn_blocking(move || {
             [0, 1].map(|at| {
                 let lines = if streams[at] { lines } else { 0 };
-                log.last_lines(STREAMS[at], lines.min(MOST_LINES))
+                log.last_lines(STREAMS[at], lines)
             })
         });
         let Ok(starts) = found.await else { return [0; 2] };
@@ -267,21 +305,29 @@ impl Log {
             }
             let path = segment_path(&self.directory, stream, segment.start);
             let Ok(text) = read_at(&path, 0, segment.bytes as usize) else { break };
-            let mut here = vec![];
+            // The newest that are wanted: a file may hold nothing but newlines.
+            let mut here = VecDeque::new();
+            let mut begins = |position: u64| {
+                here.push_back(position);
+                if here.len() > lines {
+                    here.pop_front();
+                }
+            };
             let mut ended = false;
             let mut rest = &text[..];
             while let Some((header, bytes, after)) = cut(rest) {
                 // What comes after a newline, in this stream, begins a line.
                 if std::mem::replace(&mut ended, bytes.ends_with(b"\n")) {
-                    here.push(header.position);
+                    begins(header.position);
                 }
                 let inner = &bytes[..bytes.len().saturating_sub(1)];
                 let newlines = inner.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-                here.extend(newlines.map(|(at, _)| header.position + at as u64 + 1));
+                newlines.for_each(|(at, _)| begins(header.position + at as u64 + 1));
                 rest = after;
             }
-            here.extend(follows.filter(|_| ended));
+            follows.filter(|_| ended).into_iter().for_each(&mut begins);
             follows = Some(segment.start);
+            let mut here = Vec::from(here);
             here.append(&mut found);
             found = here;
             let first = self.segments(stream).first().copied();
@@ -293,9 +339,18 @@ impl Log {
         found.split_off(excess)
     }
 
-    /// Drops everything, for good.
+    /// Drops everything, for good, and tells whoever follows.
     pub fn remove(&self) {
         let _ = fs::remove_dir_all(&self.directory);
+        let chains = std::mem::take(&mut self.lock().chains);
+        let bytes = chains.iter().map(|chain| chain.bytes).sum();
+        self.budget.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.progress.send_replace(REMOVED);
+    }
+
+    /// Whether it was dropped: nothing comes any more.
+    pub fn is_removed(&self) -> bool {
+        *self.progress.borrow() == REMOVED
     }
 }
 
@@ -565,14 +620,16 @@ mod tests {
     #[tokio::test]
     async fn both_streams_come_back_in_order_and_apart_also_after_a_boot() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         for (stream, text) in
             [(Stream::Out, "one\n"), (Stream::Error, "two\n"), (Stream::Out, "three\n")]
         {
             say(&log, stream, text).await;
         }
         drop(log);
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         assert_eq!(log.counted(), (10, 4));
         say(&log, Stream::Error, "four\n").await;
         assert_eq!(texts(&read(&log, BOTH).await), "one\ntwo\nthree\nfour\n");
@@ -585,7 +642,8 @@ mod tests {
     #[tokio::test]
     async fn the_last_lines_are_found_from_the_end() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         for number in 0..50 {
             let stream = if number % 2 == 0 { Stream::Out } else { Stream::Error };
             say(&log, stream, &format!("line {number}\n")).await;
@@ -603,9 +661,63 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_log_of_nothing_but_newlines_has_its_last_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
+        for _ in 0..40 {
+            say(&log, Stream::Out, &"\n".repeat(LONGEST)).await;
+        }
+        let end = log.end();
+        assert_eq!(log.tail([true, true], 5, false).await, [end - 5; 2]);
+        let most = log.tail([true, true], usize::MAX, false).await;
+        assert_eq!(most, [end - MOST_LINES as u64; 2]);
+    }
+
+    #[tokio::test]
+    async fn who_follows_a_log_learns_that_it_was_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Arc::new(
+            Log::open(directory.path().join("log"), DEFAULT_LIMIT, &Arc::default()).unwrap(),
+        );
+        let mut progress = log.progress();
+        log.remove();
+        progress.changed().await.unwrap();
+        assert!(log.is_removed());
+    }
+
+    #[tokio::test]
+    async fn all_logs_together_leave_room_on_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let budget = Arc::new(Budget { most: 4 << 20, taken: AtomicU64::new(0) });
+        let taken = || budget.taken.load(Ordering::Relaxed);
+        let open = |name: &str| {
+            Arc::new(Log::open(directory.path().join(name), DEFAULT_LIMIT, &budget).unwrap())
+        };
+        let logs = [open("a"), open("b"), open("c")];
+        for _ in 0..40 {
+            for log in &logs {
+                say(log, Stream::Out, &"x".repeat(LONGEST)).await;
+            }
+        }
+        assert!((2 << 20..=5 << 20).contains(&taken()), "{}", taken());
+        let on_disk: u64 = ["a", "b", "c"]
+            .iter()
+            .flat_map(|name| fs::read_dir(directory.path().join(name)).unwrap())
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum();
+        assert_eq!(on_disk, taken());
+        for log in &logs {
+            log.remove();
+        }
+        assert_eq!(taken(), 0);
+    }
+
+    #[tokio::test]
     async fn a_noisy_stream_loses_its_beginning_and_not_the_quiet_ones() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), SMALLEST_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), SMALLEST_LIMIT, &Arc::default()).unwrap());
         say(&log, Stream::Error, "kept\n").await;
         let line = "x".repeat(999) + "\n";
         for _ in 0..1000 {
@@ -630,13 +742,15 @@ mod tests {
     #[tokio::test]
     async fn an_entry_that_was_cut_off_is_dropped_and_the_log_goes_on() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         say(&log, Stream::Out, "one\n").await;
         say(&log, Stream::Out, "two\n").await;
         let path = segment_path(directory.path(), Stream::Out, 0);
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(file.metadata().unwrap().len() - 1).unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         say(&log, Stream::Out, "three\n").await;
         assert_eq!(texts(&read(&log, BOTH).await), "one\nthree\n");
     }
@@ -644,7 +758,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_does_not_follow_ends_though_more_and_more_is_printed() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         say(&log, Stream::Out, "a").await;
         say(&log, Stream::Error, "b").await;
         let mut reader = Reader::new(log.clone(), BOTH).up_to_now();
@@ -661,7 +776,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_follows_what_comes() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT).unwrap());
+        let log =
+            Arc::new(Log::open(directory.path().into(), DEFAULT_LIMIT, &Arc::default()).unwrap());
         let mut reader = Reader::new(log.clone(), BOTH);
         assert_eq!(reader.next().await, None);
         for text in ["a", "b"] {

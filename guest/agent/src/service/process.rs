@@ -18,8 +18,8 @@ use pyro_core::ExitStatus;
 use pyro_wire::StartExec;
 use rustix::process::{Pid, Signal};
 use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -43,9 +43,11 @@ const READ_BYTES: usize = 32 << 10;
 const TURN: Duration = Duration::from_millis(1);
 /// How long the rest of a process tree may take to end by itself once the main process has.
 const LINGER: Duration = Duration::from_millis(30);
-/// How long the streams may stay open once no process of the tree is left: somebody else may hold
-/// them.
-const STREAMS: Duration = Duration::from_millis(250);
+/// How long nothing may come from streams that stay open once no process of the tree is left:
+/// somebody else may hold them.
+const QUIET: Duration = Duration::from_millis(250);
+/// How long such a somebody is listened to.
+const STRANGER: Duration = Duration::from_secs(5);
 
 /// Starts a command in the workload, in a group of its own, whatever has just become of the
 /// workload's name spaces. `streams` makes its stdin, stdout and stderr. Not to be cancelled.
@@ -113,6 +115,9 @@ impl Run {
                 their_error.try_clone()?.into(),
             ])
         };
+        // Whatever can fail does so before there is a process to look after.
+        let out = Descriptor::new(out.into()).map_err(Refusal::Descriptors)?;
+        let error = Descriptor::new(error.into()).map_err(Refusal::Descriptors)?;
         let (process, cgroup, spawner) = launch(agent, request, streams).await?;
         let run = Self {
             number,
@@ -122,12 +127,7 @@ impl Run {
             ending: AtomicBool::new(false),
             pid: process.pid,
         };
-        let streams = Streams {
-            pidfd: process.pidfd,
-            out: Descriptor::new(out.into()).map_err(Refusal::Descriptors)?,
-            error: Descriptor::new(error.into()).map_err(Refusal::Descriptors)?,
-        };
-        Ok((Arc::new(run), streams))
+        Ok((Arc::new(run), Streams { pidfd: process.pidfd, out, error }))
     }
 
     /// Sends a signal to every process of it, or to the main process's group.
@@ -169,7 +169,8 @@ impl Run {
         main_ended: impl FnOnce(),
     ) -> Exit {
         let Streams { pidfd, out, error } = streams;
-        let pump = tokio::spawn(pump([out, error], log.clone(), lines));
+        let (gone, tree) = oneshot::channel();
+        let pump = tokio::spawn(pump([out, error], log.clone(), lines, tree));
         let status = loop {
             let ended = pidfd.readable().await;
             match (ended, agent.children.take_status(self.pid, &pidfd)) {
@@ -191,7 +192,8 @@ impl Run {
             }
             let _ = self.cgroup.emptied().await;
         }
-        finish(pump).await;
+        let _ = gone.send(());
+        let _ = pump.await;
         let (code, signal) = match status {
             Some(ExitStatus::Code(code)) => (Some(code), None),
             Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
@@ -202,12 +204,6 @@ impl Run {
     }
 }
 
-async fn finish(mut pump: JoinHandle<()>) {
-    if timeout(STREAMS, &mut pump).await.is_err() {
-        pump.abort();
-    }
-}
-
 /// One stream, until it ends.
 struct Source {
     pipe: Option<Descriptor>,
@@ -215,16 +211,31 @@ struct Source {
     lines: Option<LineWatch>,
 }
 
-/// Reads both streams into the log until they end. By turns, stdout first: two pipes do not tell
-/// which was written to first, and what is read together is at most [`TURN`] apart.
-async fn pump(pipes: [Descriptor; 2], log: Arc<Log>, lines: Option<LineWatch>) {
+/// Reads both streams into the log until they end or, once the process tree is gone, nothing comes
+/// any more. By turns, stdout first: two pipes do not tell which was written to first, and what is
+/// read together is at most [`TURN`] apart.
+async fn pump(
+    pipes: [Descriptor; 2],
+    log: Arc<Log>,
+    lines: Option<LineWatch>,
+    mut tree: oneshot::Receiver<()>,
+) {
+    let mut gone: Option<Instant> = None;
     let [out, error] = pipes;
     let source = |pipe, stream| Source { pipe: Some(pipe), stream, lines: lines.clone() };
     let mut sources = [source(out, Stream::Out), source(error, Stream::Error)];
     while sources.iter().any(|source| source.pipe.is_some()) {
+        if gone.is_some_and(|gone| gone.elapsed() > STRANGER) {
+            return;
+        }
         tokio::select! {
             () = sources[0].ready() => {}
             () = sources[1].ready() => {}
+            _ = &mut tree, if gone.is_none() => {
+                gone = Some(Instant::now());
+                continue;
+            }
+            () = sleep(QUIET), if gone.is_some() => return,
         }
         let begun = Instant::now();
         let mut all = true;
@@ -267,5 +278,33 @@ impl Source {
                 count == READ_BYTES
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Reads a pipe whose process is gone, though another holds its other end.
+    async fn pumped(write: impl FnOnce(io::PipeWriter)) -> u64 {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Arc::new(Log::open(directory.path().into(), 1 << 20, &Arc::default()).unwrap());
+        let (out, their_out) = io::pipe().unwrap();
+        let (error, their_error) = io::pipe().unwrap();
+        let pipes = [out, error].map(|pipe| Descriptor::new(pipe.into()).unwrap());
+        let (gone, tree) = oneshot::channel();
+        write(their_out.try_clone().unwrap());
+        gone.send(()).unwrap();
+        pump(pipes, log.clone(), None, tree).await;
+        drop((their_out, their_error));
+        log.counted().0
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_a_pipe_is_kept_though_another_holds_it_open() {
+        let full = |mut pipe: io::PipeWriter| pipe.write_all(&vec![b'x'; 64 << 10]).unwrap();
+        assert_eq!(pumped(full).await, 64 << 10);
     }
 }

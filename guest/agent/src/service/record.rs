@@ -11,6 +11,8 @@ use std::{
 
 use pyro_wire::{Message, ServiceRecord};
 
+use crate::console;
+
 /// The longest record that is read back.
 const MAX_RECORD_BYTES: u64 = pyro_wire::MAX_MESSAGE as u64;
 
@@ -32,7 +34,8 @@ pub fn log_directory(services: &Path, name: &str) -> PathBuf {
     directory(services, name).join("log")
 }
 
-/// Writes a record, whole or not at all. Blocks.
+/// Writes a record, whole or not at all, also when the machine ends suddenly: ext4 writes a file out
+/// before it replaces another (`auto_da_alloc`). [`sync`] makes sure of the newest. Blocks.
 pub fn write(directory: &Path, record: &ServiceRecord) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = directory.join("record.new");
@@ -46,7 +49,8 @@ pub fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The records that are there, by name. What is damaged or half-made is removed. Blocks.
+/// The records that are there, by name. What never had one is removed; what cannot be read is left as
+/// it is, with its log, and told. Blocks.
 pub fn load(services: &Path) -> Vec<ServiceRecord> {
     let mut found = Vec::new();
     for entry in fs::read_dir(services).into_iter().flatten().filter_map(Result::ok) {
@@ -55,7 +59,11 @@ pub fn load(services: &Path) -> Vec<ServiceRecord> {
             Ok(record) if record.spec.as_ref().is_some_and(|spec| spec.name == name) => {
                 found.push(record);
             }
-            _ => remove(&entry.path()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let _ = remove(services, &name);
+            }
+            Ok(_) => console::note(&format!("service {name}: its record is another's")),
+            Err(error) => console::note(&format!("record of service {name}: {error}")),
         }
     }
     found
@@ -69,9 +77,11 @@ fn read(directory: &Path) -> io::Result<ServiceRecord> {
     ServiceRecord::decode(&fs::read(path)?[..]).map_err(io::Error::other)
 }
 
-/// Removes a service's directory. Blocks.
-pub fn remove(directory: &Path) {
-    let _ = fs::remove_dir_all(directory);
+/// Removes a service's directory; returns when that is on the disk, so that what was deleted does not
+/// come back. Blocks.
+pub fn remove(services: &Path, name: &str) -> io::Result<()> {
+    fs::remove_dir_all(directory(services, name))?;
+    File::open(services)?.sync_all()
 }
 
 #[cfg(test)]
@@ -81,15 +91,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_come_back_and_wrecks_are_removed() {
+    fn records_come_back_and_what_cannot_be_read_is_left_alone() {
         let services = tempfile::tempdir().unwrap();
         let spec = ServiceSpec { name: "web".into(), ..ServiceSpec::default() };
         let record = ServiceRecord { spec: Some(spec), run: 3, ..ServiceRecord::default() };
         write(&directory(services.path(), "web"), &record).unwrap();
         sync(&directory(services.path(), "web")).unwrap();
         write(&directory(services.path(), "other"), &record).unwrap();
+        assert_eq!(load(services.path()), std::slice::from_ref(&record));
+        assert!(services.path().join("other/record").exists());
+        let damaged = directory(services.path(), "damaged");
+        write(&damaged, &record).unwrap();
+        fs::write(damaged.join("record"), b"\xff\xff").unwrap();
+        fs::create_dir(directory(services.path(), "half-made")).unwrap();
         assert_eq!(load(services.path()), [record]);
-        assert!(!services.path().join("other").exists());
+        assert!(damaged.join("record").exists());
+        assert!(!services.path().join("half-made").exists());
+        remove(services.path(), "web").unwrap();
+        assert_eq!(load(services.path()), []);
     }
 
     #[test]

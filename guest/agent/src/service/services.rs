@@ -16,12 +16,12 @@ use pyro_wire::{
     DependencyCondition, Message, ServiceEvent, ServiceRecord, ServiceSpec, ServiceState,
     probe::Kind,
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::{
     excerpt::excerpt,
     journal::Journal,
-    log::Log,
+    log::{Budget, Log},
     machine::Why,
     probe, record,
     supervisor::{Service, View, Wish, log_limit, look_after, runs_at_boot},
@@ -55,6 +55,7 @@ pub struct Services {
     pub journal: Journal,
     all: Mutex<BTreeMap<String, Arc<Service>>>,
     directory: Mutex<Option<PathBuf>>,
+    logs: Arc<Budget>,
     changes: watch::Sender<u64>,
     closing: AtomicBool,
 }
@@ -70,7 +71,8 @@ impl Services {
     }
 
     /// Takes in what earlier boots left on the agent disk and, with `resume`, runs again what ran.
-    pub fn load(&self, agent: &Arc<Agent>, agent_disk: &Path, resume: bool) {
+    /// Returns when those are on their way, so that none of them is seen as stopped afterwards.
+    pub async fn load(&self, agent: &Arc<Agent>, agent_disk: &Path, resume: bool) {
         let directory = agent_disk.join("services");
         if let Err(error) =
             self.journal.open(&agent_disk.join("service-events"), clock::now().as_micros() as u64)
@@ -89,19 +91,19 @@ impl Services {
             }
         }
         // All at once: those that depend on others wait for them.
-        tokio::spawn(async move {
-            for service in resumed {
-                let spec = service.view().record.spec.clone().unwrap_or_default();
-                service.wish(Wish::Start(Box::new(spec))).await;
-            }
+        let granted = resumed.iter().map(|service| {
+            let spec = service.view().record.spec.clone().unwrap_or_default();
+            service.wish(Wish::Start(Box::new(spec)))
         });
+        futures::future::join_all(granted).await;
     }
 
     fn add(&self, agent: &Arc<Agent>, found: ServiceRecord) -> Result<Arc<Service>, Refusal> {
         let services = self.directory()?;
         let spec = found.spec.clone().unwrap_or_default();
-        let log = Log::open(record::log_directory(&services, &spec.name), log_limit(&spec))
-            .map_err(Refusal::ServiceFiles)?;
+        let log =
+            Log::open(record::log_directory(&services, &spec.name), log_limit(&spec), &self.logs)
+                .map_err(Refusal::ServiceFiles)?;
         let directory = record::directory(&services, &spec.name);
         let service = look_after(agent, directory, log, found);
         self.all().insert(spec.name, service.clone());
@@ -119,6 +121,27 @@ impl Services {
         self.all().values().cloned().collect()
     }
 
+    /// Whether the workspace is being stopped: nothing is started any more.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn refuse_when_closing(&self) -> Result<(), Refusal> {
+        if self.is_closing() { Err(Refusal::ShuttingDown) } else { Ok(()) }
+    }
+
+    /// A service, and the turn to start, restart or delete it. While one waits for that turn, others
+    /// may have deleted it, or put another one into its place.
+    async fn in_turn(&self, name: &str) -> Result<(Arc<Service>, OwnedMutexGuard<()>), Refusal> {
+        loop {
+            let service = self.find(name)?;
+            let turn = service.turn.clone().lock_owned().await;
+            if self.find(name).is_ok_and(|found| Arc::ptr_eq(&found, &service)) {
+                return Ok((service, turn));
+            }
+        }
+    }
+
     /// Something has changed that a dependency may wait for.
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
@@ -132,22 +155,26 @@ impl Services {
         spec: ServiceSpec,
         replace: bool,
     ) -> Result<(Arc<Service>, bool), Refusal> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(Refusal::ShuttingDown);
-        }
+        self.refuse_when_closing()?;
         check(&spec)?;
         self.check_dependencies(&spec)?;
-        let (service, fresh) = match self.find(&spec.name) {
-            Ok(service) => (service, false),
-            Err(_) if self.all().len() >= MAX_SERVICES => {
-                return Err(Refusal::TooManyServices(MAX_SERVICES));
-            }
-            Err(_) => {
-                let found = ServiceRecord { spec: Some(spec.clone()), ..ServiceRecord::default() };
-                (self.add(agent, found)?, true)
+        let mut fresh = false;
+        let (service, _turn) = loop {
+            match self.in_turn(&spec.name).await {
+                Ok(found) => break found,
+                Err(_) if self.all().len() >= MAX_SERVICES => {
+                    return Err(Refusal::TooManyServices(MAX_SERVICES));
+                }
+                Err(_) => {
+                    let spec = Some(spec.clone());
+                    self.add(agent, ServiceRecord { spec, ..ServiceRecord::default() })?;
+                    fresh = true;
+                }
             }
         };
-        let _turn = service.turn.lock().await;
+        // Both may be otherwise than before the wait for the turn.
+        self.refuse_when_closing()?;
+        self.check_dependencies(&spec)?;
         let view = service.view();
         if !view.idle {
             if view.record.spec.as_ref() == Some(&spec) && !view.record.stopping {
@@ -180,6 +207,9 @@ impl Services {
         grace: Option<Duration>,
     ) -> Arc<View> {
         let taken_in = service.wish(Wish::Stop { why, signal, grace }).await;
+        if taken_in.idle {
+            return taken_in;
+        }
         // Another may start it anew before this one looks again: it was stopped all the same.
         until(service, |view| view.idle || view.lulls > taken_in.lulls).await
     }
@@ -240,11 +270,9 @@ impl Services {
 
     /// Begins a new run of a service, ending the present one where there is one.
     pub async fn restart(&self, name: &str) -> Result<Arc<Service>, Refusal> {
-        if self.closing.load(Ordering::Relaxed) {
-            return Err(Refusal::ShuttingDown);
-        }
-        let service = self.find(name)?;
-        let _turn = service.turn.lock().await;
+        self.refuse_when_closing()?;
+        let (service, _turn) = self.in_turn(name).await?;
+        self.refuse_when_closing()?;
         let run = service.view().record.run;
         service.wish(Wish::Restart).await;
         let view = until(&service, |view| {
@@ -252,6 +280,7 @@ impl Services {
             view.idle || waits || (view.record.run > run && !view.spawning)
         })
         .await;
+        self.settle(name).await;
         match &view.refusal {
             Some(problem) => Err(Refusal::Told(problem.clone())),
             None => Ok(service.clone()),
@@ -260,12 +289,11 @@ impl Services {
 
     /// Stops a service and drops all that is known of it.
     pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
-        let service = self.find(name)?;
+        let (service, _turn) = self.in_turn(name).await?;
         let needed = self.needed_by(name);
         if let Some(other) = needed.iter().find(|other| !other.view().idle) {
             return Err(Refusal::ServiceNeeded { name: name.to_owned(), by: other.name.clone() });
         }
-        let _turn = service.turn.lock().await;
         self.stop_one(&service, Why::Asked, None, None).await;
         self.forget(&service).await;
         Ok(())
@@ -273,11 +301,18 @@ impl Services {
 
     async fn forget(&self, service: &Arc<Service>) {
         service.wish(Wish::Forget).await;
-        self.all().remove(&service.name);
-        service.log.remove();
         if let Ok(services) = self.directory() {
-            record::remove(&record::directory(&services, &service.name));
+            let (log, name) = (service.log.clone(), service.name.clone());
+            let removed = move || {
+                log.remove();
+                record::remove(&services, &name)
+            };
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(removed).await {
+                console::note(&format!("files of service {}: {error}", service.name));
+            }
         }
+        // Only now may another of this name be made.
+        self.all().remove(&service.name);
         self.journal.add(ServiceEvent {
             sequence: 0,
             time_millis: clock::now().as_millis() as u64,
@@ -442,6 +477,95 @@ fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn spec(name: &str) -> ServiceSpec {
+        let arguments = vec!["serve".into()];
+        ServiceSpec { name: name.into(), arguments, ..ServiceSpec::default() }
+    }
+
+    /// An agent without a workload, with these services on its disk.
+    async fn agent(disk: &Path, records: &[ServiceRecord]) -> Arc<Agent> {
+        for found in records {
+            let name = &found.spec.as_ref().unwrap().name;
+            record::write(&record::directory(&disk.join("services"), name), found).unwrap();
+        }
+        let agent = Agent::new(Duration::ZERO);
+        agent.services.load(&agent, disk, true).await;
+        agent
+    }
+
+    fn found(spec: ServiceSpec, wanted: bool) -> ServiceRecord {
+        ServiceRecord {
+            spec: Some(spec),
+            wanted,
+            state: ServiceState::ServiceStopped.into(),
+            ..ServiceRecord::default()
+        }
+    }
+
+    /// As one that depends on another that never runs: it waits for that.
+    fn dependent(name: &str, on: &str) -> ServiceSpec {
+        let on = pyro_wire::Dependency { name: on.into(), condition: 0 };
+        ServiceSpec { depends_on: vec![on], ..spec(name) }
+    }
+
+    #[tokio::test]
+    async fn what_is_run_again_is_never_seen_stopped_after_the_boot() {
+        let disk = tempfile::tempdir().unwrap();
+        let records = [found(spec("db"), false), found(dependent("web", "db"), true)];
+        let agent = agent(disk.path(), &records).await;
+        let state = agent.services.find("web").unwrap().view().record.state();
+        assert_eq!(state, ServiceState::ServiceStarting);
+    }
+
+    #[tokio::test]
+    async fn a_start_that_waited_while_its_service_was_deleted_makes_it_anew() {
+        let disk = tempfile::tempdir().unwrap();
+        let records = [found(spec("db"), false), found(dependent("web", "db"), false)];
+        let agent = agent(disk.path(), &records).await;
+        let old = agent.services.find("web").unwrap();
+        let turn = old.turn.clone().lock_owned().await;
+        let starting = agent.services.start(&agent, dependent("web", "db"), false);
+        tokio::pin!(starting);
+        assert!(futures::poll!(&mut starting).is_pending());
+        agent.services.forget(&old).await;
+        drop(turn);
+        let (started, _) = starting.await.unwrap();
+        assert!(!Arc::ptr_eq(&old, &started));
+        assert!(Arc::ptr_eq(&agent.services.find("web").unwrap(), &started));
+        assert!(disk.path().join("services/web/record").exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_started_once_the_workspace_is_being_stopped() {
+        let disk = tempfile::tempdir().unwrap();
+        let records = [found(spec("db"), false), found(dependent("web", "db"), false)];
+        let agent = agent(disk.path(), &records).await;
+        let service = agent.services.find("web").unwrap();
+        let turn = service.turn.clone().lock_owned().await;
+        let starting = agent.services.start(&agent, dependent("web", "db"), false);
+        tokio::pin!(starting);
+        assert!(futures::poll!(&mut starting).is_pending());
+        agent.services.stop_with_workspace(Some(Duration::ZERO)).await;
+        drop(turn);
+        assert_eq!(starting.await.unwrap_err().code(), "shutting_down");
+        // Nor by what was wished just before.
+        service.wish(Wish::Start(Box::new(dependent("web", "db")))).await;
+        assert!(service.view().idle);
+    }
+
+    #[tokio::test]
+    async fn a_stop_returns_though_the_service_is_started_anew_at_once() {
+        let disk = tempfile::tempdir().unwrap();
+        let records = [found(spec("db"), false), found(dependent("web", "db"), true)];
+        let agent = agent(disk.path(), &records).await;
+        let service = agent.services.find("web").unwrap();
+        let stopping = agent.services.stop("web", None, None);
+        let again = async {
+            service.wish(Wish::Restart).await;
+        };
+        futures::join!(async { stopping.await.unwrap() }, again);
+    }
 
     #[test]
     fn a_specification_that_could_not_be_kept_is_refused() {

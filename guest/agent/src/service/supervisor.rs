@@ -17,7 +17,7 @@ use pyro_wire::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -40,6 +40,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const READY_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at its health, where nothing else is said.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two things a service says of itself.
+const BETWEEN_NOTICES: Duration = Duration::from_millis(10);
 /// Failures in a row that count, where nothing else is said.
 const HEALTH_RETRIES: u32 = 3;
 
@@ -115,7 +117,7 @@ pub struct Service {
     /// What it prints.
     pub log: Arc<Log>,
     /// Whoever starts, replaces or deletes it does so alone.
-    pub turn: tokio::sync::Mutex<()>,
+    pub turn: Arc<tokio::sync::Mutex<()>>,
     view: watch::Sender<Arc<View>>,
     run: Mutex<Option<Arc<Run>>>,
     inputs: mpsc::UnboundedSender<Input>,
@@ -145,7 +147,7 @@ impl Service {
             record.memory_bytes = run.cgroup.memory_bytes();
             record.cpu_micros = usage.cpu_micros;
             // Of one that is being stopped for not being ready: where it listened until then.
-            if !(record.stopping && !record.listening.is_empty()) {
+            if !record.stopping || record.listening.is_empty() {
                 record.listening = listening::ports(&run.cgroup.processes());
             }
         }
@@ -280,7 +282,7 @@ pub fn look_after(
     let service = Arc::new(Service {
         name: spec.name.clone(),
         log: Arc::new(log),
-        turn: tokio::sync::Mutex::default(),
+        turn: Arc::default(),
         view: watch::Sender::new(Arc::new(view)),
         run: Mutex::default(),
         inputs: inputs.clone(),
@@ -409,6 +411,11 @@ impl Supervisor {
     }
 
     fn grant(&mut self, wish: Wish) {
+        // Its stop with the workspace may have been granted already: nothing runs after that.
+        if matches!(wish, Wish::Start(_) | Wish::Restart) && self.agent.services.is_closing() {
+            self.refusal = Some(Refusal::ShuttingDown.to_problem());
+            return self.show();
+        }
         match wish {
             Wish::Start(spec) => {
                 if self.machine.is_idle() {
@@ -713,7 +720,7 @@ async fn watch_health(
         if inputs.send(Input::Health(number, seen)).is_err() {
             return;
         }
-        tokio::time::sleep(interval).await;
+        sleep(interval).await;
     }
 }
 
@@ -756,6 +763,8 @@ async fn listen(notify: Notify, number: u64, inputs: mpsc::UnboundedSender<Input
             let seen = Seen { passed: true, result: "it said READY=1".into() };
             let _ = inputs.send(Input::Seen(number, seen));
         }
+        // Who says much waits: the kernel queues a few datagrams and holds the sender up.
+        sleep(BETWEEN_NOTICES).await;
     }
 }
 

@@ -13,7 +13,7 @@ use pyro_api::{
     StartedService, StopService, WorkspaceEvent,
 };
 use pyro_core::parse_signal;
-use pyro_workspace::LogQuery;
+use pyro_workspace::{LogQuery, Phase};
 
 use crate::{
     parse, present,
@@ -264,7 +264,16 @@ pub(crate) async fn stream_logs(
                 next = log.next() => next,
                 () = send.closed() => return,
             };
-            let Ok(Some(entry)) = next else { return };
+            let entry = match next {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return,
+                // The workspace's end is the log's; anything else is not to look like that.
+                Err(_) if handle.snapshot().record.phase != Phase::Started => return,
+                Err(error) => {
+                    let _ = send.send(Err(std::io::Error::other(error))).await;
+                    return;
+                }
+            };
             if send.send(line(&present::log_entry(&entry))).await.is_err() {
                 return;
             }
@@ -303,17 +312,22 @@ pub(crate) async fn events(
         loop {
             news.borrow_and_update();
             loop {
-                let Ok(events) = handle.events_after(cursor, EVENTS) else { return };
-                let last = events.len() < EVENTS as usize;
+                let events = match handle.events_after(cursor, EVENTS) {
+                    Ok(events) => events,
+                    Err(error) => {
+                        let _ = send.send(Err(std::io::Error::other(error))).await;
+                        return;
+                    }
+                };
+                if events.is_empty() {
+                    break;
+                }
                 for (at, event) in events {
                     cursor = at;
                     let event = present::event(handle.id(), at, &event);
                     if send.send(line(&event)).await.is_err() {
                         return;
                     }
-                }
-                if last {
-                    break;
                 }
             }
             if !query.follow {

@@ -1,7 +1,10 @@
 //! The task beside an owner that listens to its guest's services: keeps what they become, in order,
 //! each change once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pyro_core::WorkspaceId;
 use pyro_link::Link;
@@ -14,6 +17,30 @@ use crate::{error::WorkspaceError, registry::Context, vm::Vm};
 const AGAIN: Duration = Duration::from_millis(200);
 /// The longest time between two tries of a guest that does not answer.
 const LONGEST_AGAIN: Duration = Duration::from_secs(10);
+
+/// Events that are taken at once, and how many a second after that.
+const BURST: f64 = 2000.0;
+const A_SECOND: f64 = 500.0;
+
+/// How fast a guest's events are taken: each costs a write to the host's disk.
+struct Pace {
+    left: f64,
+    at: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { left: BURST, at: now }
+    }
+
+    /// How long the next event has to wait.
+    fn delay(&mut self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.left = (self.left + passed * A_SECOND).min(BURST) - 1.0;
+        Duration::from_secs_f64((-self.left / A_SECOND).max(0.0))
+    }
+}
 
 /// Follows a guest's services.
 pub(crate) struct ServiceFollower {
@@ -49,7 +76,9 @@ impl ServiceFollower {
         if let Err(error) = self.context.store.save_services(self.workspace, &services, true) {
             tracing::warn!(workspace = %self.workspace, %error, "could not keep the services");
         }
+        let mut pace = Pace::new(Instant::now());
         while let Ok(Some(event)) = events.next().await {
+            tokio::time::sleep(pace.delay(Instant::now())).await;
             self.keep(&event);
         }
         Ok(())
@@ -65,5 +94,21 @@ impl ServiceFollower {
                 tracing::warn!(workspace = %self.workspace, %error, "could not keep an event");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_of_events_is_taken_at_once_and_a_flood_at_a_pace() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        for _ in 0..BURST as usize {
+            assert_eq!(pace.delay(now), Duration::ZERO);
+        }
+        assert!(pace.delay(now) > Duration::ZERO);
+        assert_eq!(pace.delay(now + Duration::from_secs(1)), Duration::ZERO);
     }
 }

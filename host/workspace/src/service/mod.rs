@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use pyro_core::{Problem, ServiceName, ServiceSpec};
 use pyro_link::{Link, LinkError, LogReader};
-use pyro_store::{ServiceEvent, ServiceRecord};
+use pyro_store::{Phase, ServiceEvent, ServiceRecord};
 use pyro_wire::{
     ListServices, ReadServiceLog, ServiceReply, SignalService, StartService, StopService,
     WaitOutcome, WaitService, service_log_piece,
@@ -41,6 +41,9 @@ pub(crate) use told::{all_told, stopped_by};
 /// How long one wait in the guest goes on before it is asked anew: a guest that dies meanwhile is
 /// found out.
 const AT_ONCE: Duration = Duration::from_mins(1);
+
+/// How long a guest may take to say in brief what its services are.
+const IN_BRIEF: Duration = Duration::from_secs(1);
 
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -291,7 +294,12 @@ impl Handle {
 
     /// The same without what must be measured: memory, CPU time, ports.
     pub async fn services_in_brief(&self) -> Result<Vec<ServiceRecord>, WorkspaceError> {
-        self.list_services(true).await
+        // A guest that is slow to answer holds up no list: the follower keeps its services as it
+        // told them last.
+        match tokio::time::timeout(IN_BRIEF, self.list_services(true)).await {
+            Ok(Ok(services)) => Ok(services),
+            _ => self.kept_services(),
+        }
     }
 
     async fn list_services(&self, brief: bool) -> Result<Vec<ServiceRecord>, WorkspaceError> {
@@ -309,10 +317,18 @@ impl Handle {
         self.kept_services()
     }
 
-    /// Services as last known, while no VM lives.
+    /// Services as last known: while no VM lives, or its guest does not answer.
     fn kept_services(&self) -> Result<Vec<ServiceRecord>, WorkspaceError> {
         let mut kept = self.context.store.services(self.id)?;
-        if self.snapshot().live.is_some() {
+        let snapshot = self.snapshot();
+        if snapshot.record.phase == Phase::Stopping {
+            // As the follower keeps them, while they end one by one.
+            for service in kept.iter_mut().filter(|service| service.state.is_active()) {
+                service.stopping = true;
+                service.ready = false;
+            }
+        }
+        if snapshot.live.as_ref().is_some_and(|live| !live.vm.lives()) {
             // Its VM ended a moment ago; the owner is about to settle them.
             let reason = Vm::ending(&self.context.layout.vm(self.id)).reason;
             for service in &mut kept {
@@ -393,6 +409,7 @@ impl Handle {
         ended: bool,
         limit: Option<Duration>,
     ) -> Result<StartedService, WorkspaceError> {
+        let _in_use = InUseGuard::new(self);
         let live = self.snapshot().live.clone();
         let Some(live) = live else {
             let record = self.kept_service(name)?;

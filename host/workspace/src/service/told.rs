@@ -8,6 +8,10 @@ use pyro_wire::{ServiceHealth, ServiceList, probe::Kind};
 
 /// Services that are believed.
 pub(super) const MOST_SERVICES: usize = 1024;
+/// Of an event as it is kept, bytes: there may be thousands.
+const LONGEST_EVENT: usize = 16 << 10;
+/// Characters of a text of a longer one.
+const SHORT_TEXT: usize = 200;
 /// Characters of a text that is shown.
 const LONGEST_TEXT: usize = 4096;
 /// Lines and characters of a tail.
@@ -80,7 +84,12 @@ pub(super) fn service(record: &pyro_wire::ServiceRecord) -> Option<ServiceRecord
         },
         restart_count: record.restart_count,
         depends_on,
-        waiting_for: record.waiting_for.iter().take(100).map(|name| text(name)).collect(),
+        waiting_for: record
+            .waiting_for
+            .iter()
+            .take(100)
+            .filter_map(|name| Some(name.parse::<pyro_core::ServiceName>().ok()?.to_string()))
+            .collect(),
         stopping: record.stopping,
         started_at: at(record.started_millis),
         ready_at: at(record.ready_millis),
@@ -104,7 +113,10 @@ pub(super) fn service(record: &pyro_wire::ServiceRecord) -> Option<ServiceRecord
             .listening
             .iter()
             .take(100)
-            .filter_map(|port| Some((text(&port.address), u16::try_from(port.port).ok()?)))
+            .filter_map(|port| {
+                let address: std::net::IpAddr = port.address.parse().ok()?;
+                Some((address.to_string(), u16::try_from(port.port).ok()?))
+            })
             .collect(),
         run: record.run,
         revision: record.revision,
@@ -140,7 +152,30 @@ fn shown(arguments: &[bytes::Bytes]) -> Command {
 /// A state change.
 pub(super) fn event(event: &pyro_wire::ServiceEvent) -> Option<ServiceEvent> {
     let service = service(event.record.as_ref()?)?;
-    Some(ServiceEvent { at: event.time_millis, service, deleted: event.deleted })
+    let mut event = ServiceEvent { at: event.time_millis, service, deleted: event.deleted };
+    if serde_json::to_vec(&event).is_ok_and(|text| text.len() > LONGEST_EVENT) {
+        shorten(&mut event.service);
+    }
+    Some(event)
+}
+
+/// Leaves of a record what an honest guest's has, where it is longer than any such.
+fn shorten(record: &mut ServiceRecord) {
+    let short = |text: &str| -> String { text.chars().take(SHORT_TEXT).collect() };
+    let ServiceRecord { command, cwd, detail, status_text, stop_reason, last_probe, .. } = record;
+    for text in [command, cwd] {
+        *text = short(text);
+    }
+    for text in [detail, status_text, stop_reason].into_iter().flatten() {
+        *text = short(text);
+    }
+    if let Some((_, result)) = last_probe {
+        *result = short(result);
+    }
+    record.readiness = None;
+    record.depends_on.clear();
+    record.waiting_for.clear();
+    record.listening.clear();
 }
 
 /// Lines of output as text.
@@ -169,4 +204,40 @@ pub(crate) fn stopped_by(record: &mut ServiceRecord, reason: &str, now: u64) -> 
     record.listening.clear();
     record.stop_reason = Some(reason.to_owned());
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_event_is_small_whatever_a_guest_says() {
+        let long = || "\u{1}".repeat(100_000);
+        let spec = pyro_wire::ServiceSpec {
+            name: "web".into(),
+            command: long(),
+            working_directory: long().into(),
+            readiness: Some(pyro_wire::Probe { kind: Some(Kind::Log(long())), timeout_millis: 0 }),
+            ..pyro_wire::ServiceSpec::default()
+        };
+        let listening = pyro_wire::ListeningPort { address: long(), port: 1 };
+        let record = pyro_wire::ServiceRecord {
+            spec: Some(spec),
+            waiting_for: vec![long(); 100],
+            listening: vec![listening; 100],
+            status_text: long(),
+            detail: long(),
+            stop_reason: long(),
+            last_probe: Some(pyro_wire::ProbeResult {
+                result: long(),
+                ..pyro_wire::ProbeResult::default()
+            }),
+            ..pyro_wire::ServiceRecord::default()
+        };
+        let told =
+            pyro_wire::ServiceEvent { record: Some(record), ..pyro_wire::ServiceEvent::default() };
+        let kept = event(&told).unwrap();
+        assert!(serde_json::to_vec(&kept).unwrap().len() <= LONGEST_EVENT);
+        assert_eq!(kept.service.name.as_str(), "web");
+    }
 }

@@ -37,7 +37,7 @@ pub(in crate::commands) async fn list(
                 measured(units::span(up)),
                 measured(units::span(service.cpu_seconds)),
                 measured(units::bytes(service.memory_bytes)),
-                card::ports(service),
+                measured(card::ports(service)),
             ]
         })
         .collect();

@@ -4,6 +4,7 @@ use std::{
     ffi::CString,
     io,
     os::fd::{AsRawFd, OwnedFd},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags, ResolveFlags, inotify, openat2},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{Place, Seen};
 
@@ -31,7 +32,14 @@ pub async fn try_once(path: Vec<u8>, place: &Place) -> Seen {
     }
 }
 
-/// Tells when it is there, and before that once that it is not.
+/// Threads that may watch at once. The workload's file systems may keep one for ever.
+const MOST_WATCHES: usize = 256;
+static WATCHES: AtomicUsize = AtomicUsize::new(0);
+/// Between two watches where the directory is busy with other files.
+const BUSY: Duration = Duration::from_millis(4);
+
+/// Tells when it is there, and before that once that it is not. Where it cannot be watched, it is
+/// looked at every so often.
 pub async fn until_there(
     path: Vec<u8>,
     place: &Place,
@@ -43,19 +51,69 @@ pub async fn until_there(
     if tell.send(first).await.is_err() || there {
         return;
     }
-    let Ok(root) = place.root() else { return };
-    // The thread ends when this end closes, at the latest after its next look.
-    let Ok((cancelled, _cancel)) = io::pipe() else { return };
     let shown = String::from_utf8_lossy(&path).into_owned();
+    let watched = match watched(path.clone(), place, longest).await {
+        Ok(()) => Ok(Seen::yes(format!("{shown} is there"))),
+        Err(error) => Err(Seen::not_yet(format!("{shown} cannot be watched: {error}"))),
+    };
+    tell_or_look(watched, || try_once(path.clone(), place), longest, tell).await;
+}
+
+/// Tells what a watch has seen; where there was none, looks until it is there.
+async fn tell_or_look<F: Future<Output = Seen>>(
+    watched: Result<Seen, Seen>,
+    look: impl Fn() -> F,
+    longest: Duration,
+    tell: mpsc::Sender<Seen>,
+) {
+    let (Ok(mut seen) | Err(mut seen)) = watched;
+    while tell.send(seen.clone()).await.is_ok() && !seen.passed {
+        // What is new is told.
+        loop {
+            sleep(longest.max(super::SHORTEST)).await;
+            let next = look().await;
+            if next.passed {
+                seen = next;
+                break;
+            }
+        }
+    }
+}
+
+/// Returns when the path is there.
+async fn watched(path: Vec<u8>, place: &Place, longest: Duration) -> io::Result<()> {
+    let root = place.root()?;
+    // The thread ends when this end closes, at the latest after its next look.
+    let (cancelled, _cancel) = io::pipe()?;
+    let permit = Permit::take().ok_or(io::ErrorKind::ResourceBusy)?;
     let (found, there) = tokio::sync::oneshot::channel();
     let watch = move || {
         let _ = found.send(watch(&root, &path, &cancelled.into(), longest));
+        drop(permit);
     };
-    let thread = std::thread::Builder::new().name("watch".into()).stack_size(128 << 10);
-    if thread.spawn(watch).is_ok()
-        && let Ok(Ok(true)) = there.await
-    {
-        let _ = tell.send(Seen::yes(format!("{shown} is there"))).await;
+    std::thread::Builder::new().name("watch".into()).stack_size(128 << 10).spawn(watch)?;
+    match there.await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(false)) | Err(_) => Err(io::ErrorKind::Interrupted.into()),
+    }
+}
+
+/// One of the threads that may watch.
+struct Permit;
+
+impl Permit {
+    fn take() -> Option<Self> {
+        let taken = WATCHES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            (count < MOST_WATCHES).then_some(count + 1)
+        });
+        taken.is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        WATCHES.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -83,18 +141,26 @@ fn watch(root: &OwnedFd, path: &[u8], cancelled: &OwnedFd, longest: Duration) ->
         let mut waiting =
             [PollFd::new(&events, PollFlags::IN), PollFd::new(cancelled, PollFlags::IN)];
         // A link may lead where nothing is watched: looked at anew as often as was asked for.
-        let longest = Timespec {
-            tv_sec: longest.as_secs() as i64,
-            tv_nsec: i64::from(longest.subsec_nanos()),
-        };
-        match poll(&mut waiting, Some(&longest)) {
+        match poll(&mut waiting, Some(&timespec(longest))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         if !waiting[1].revents().is_empty() {
             return Ok(false);
         }
+        if open(root, path, OFlags::PATH).is_ok() {
+            return Ok(true);
+        }
+        // Something else came to be: a directory with much of that costs a watch every so often.
+        let mut ended = [PollFd::new(cancelled, PollFlags::IN)];
+        if matches!(poll(&mut ended, Some(&timespec(BUSY))), Ok(1..)) {
+            return Ok(false);
+        }
     }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
 }
 
 /// The deepest directory on the way to a path that is there.
@@ -130,6 +196,21 @@ mod tests {
         fs::rename(directory.path().join("ready.new"), directory.path().join("a/b/ready")).unwrap();
         assert!(told.recv_timeout(Duration::from_secs(20)).unwrap().unwrap());
         drop(cancel);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_watched_is_looked_at_until_it_is_there() {
+        let (tell, mut told) = tokio::sync::mpsc::channel(4);
+        let looks = std::cell::Cell::new(0);
+        let look = async || {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { Seen::not_yet("not there") } else { Seen::yes("there") }
+        };
+        let unwatched = Err(Seen::not_yet("too many watches"));
+        tell_or_look(unwatched, look, Duration::from_millis(1), tell).await;
+        assert_eq!(told.recv().await.unwrap().result, "too many watches");
+        assert!(told.recv().await.unwrap().passed);
+        assert_eq!(looks.get(), 3);
     }
 
     #[test]

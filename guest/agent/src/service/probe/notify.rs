@@ -1,7 +1,8 @@
 //! Has it said so itself? The protocol of sd_notify(3): datagrams to `NOTIFY_SOCKET`.
 //!
-//! The socket has an abstract name in the workload's network that nobody can guess, made anew for
-//! each run, so that what an earlier run says late is not taken for this one's.
+//! The socket has an abstract name in the workload's network, made anew for each run, so that what an
+//! earlier run says late is not taken for this one's. It is no secret: any process of the workload can
+//! find the name (`/proc/net/unix`) and speak for the service.
 
 use std::io;
 
