@@ -34,21 +34,24 @@ pub fn kernel_events() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+const VSOCK_BYTES: u32 = size_of::<libc::sockaddr_vm>() as u32;
+
+fn vsock_address(cid: u32, port: u32) -> libc::sockaddr_vm {
+    // SAFETY: sockaddr_vm is plain data for which zero is valid.
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = libc::AF_VSOCK as u16;
+    address.svm_cid = cid;
+    address.svm_port = port;
+    address
+}
+
 /// Listens on a vsock port of every address of this machine.
 pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
     let socket = socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)?;
-    // SAFETY: sockaddr_vm is plain data for which zero is valid; pointer and length are its own.
-    let result = unsafe {
-        let mut address: libc::sockaddr_vm = std::mem::zeroed();
-        address.svm_family = libc::AF_VSOCK as u16;
-        address.svm_cid = libc::VMADDR_CID_ANY;
-        address.svm_port = port;
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_vm>() as u32,
-        )
-    };
+    let address = vsock_address(libc::VMADDR_CID_ANY, port);
+    // SAFETY: pointer and length are those of the address, which lives across the call.
+    let result =
+        unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), VSOCK_BYTES) };
     super::check(libc::c_long::from(result))?;
     // SAFETY: it takes numbers.
     super::check(libc::c_long::from(unsafe { libc::listen(socket.as_raw_fd(), 128) }))?;
@@ -58,18 +61,10 @@ pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
 /// Begins to connect to a vsock port of the host; what becomes of that shows later.
 pub fn vsock_connect(port: u32) -> io::Result<OwnedFd> {
     let socket = socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)?;
-    // SAFETY: sockaddr_vm is plain data for which zero is valid; pointer and length are its own.
-    let result = unsafe {
-        let mut address: libc::sockaddr_vm = std::mem::zeroed();
-        address.svm_family = libc::AF_VSOCK as u16;
-        address.svm_cid = libc::VMADDR_CID_HOST;
-        address.svm_port = port;
-        libc::connect(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_vm>() as u32,
-        )
-    };
+    let address = vsock_address(libc::VMADDR_CID_HOST, port);
+    // SAFETY: pointer and length are those of the address, which lives across the call.
+    let result =
+        unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), VSOCK_BYTES) };
     match super::check(libc::c_long::from(result)) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
@@ -82,7 +77,7 @@ pub fn vsock_accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     // the call, which writes no more than that length.
     unsafe {
         let mut address: libc::sockaddr_vm = std::mem::zeroed();
-        let mut length = size_of::<libc::sockaddr_vm>() as u32;
+        let mut length = VSOCK_BYTES;
         let fd = super::check(libc::c_long::from(libc::accept4(
             listener.as_raw_fd(),
             (&raw mut address).cast(),

@@ -33,12 +33,12 @@ impl Pace {
         Self { left: BURST, at: now }
     }
 
-    /// How long the next event has to wait.
-    fn delay(&mut self, now: Instant) -> Duration {
+    /// How long the next event has to wait, if it has to.
+    fn delay(&mut self, now: Instant) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
         self.left = (self.left + passed * A_SECOND).min(BURST) - 1.0;
-        Duration::from_secs_f64((-self.left / A_SECOND).max(0.0))
+        (self.left < 0.0).then(|| Duration::from_secs_f64(-self.left / A_SECOND))
     }
 }
 
@@ -78,7 +78,9 @@ impl ServiceFollower {
         }
         let mut pace = Pace::new(Instant::now());
         while let Ok(Some(event)) = events.next().await {
-            tokio::time::sleep(pace.delay(Instant::now())).await;
+            if let Some(delay) = pace.delay(Instant::now()) {
+                tokio::time::sleep(delay).await;
+            }
             self.keep(&event);
         }
         Ok(())
@@ -106,9 +108,9 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         for _ in 0..BURST as usize {
-            assert_eq!(pace.delay(now), Duration::ZERO);
+            assert_eq!(pace.delay(now), None);
         }
-        assert!(pace.delay(now) > Duration::ZERO);
-        assert_eq!(pace.delay(now + Duration::from_secs(1)), Duration::ZERO);
+        assert!(pace.delay(now).is_some());
+        assert_eq!(pace.delay(now + Duration::from_secs(1)), None);
     }
 }
