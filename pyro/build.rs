@@ -2,13 +2,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by the environment")]
 
-use std::{env, path::Path, path::PathBuf, process::Command};
+use std::{env, path::PathBuf, process::Command};
 
 /// The platform of every guest.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the tree");
+    // Read now: a target directory that moved with its build script is of another tree.
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let root = package.parent().expect("the crate is in the tree");
     for input in ["guest/agent/src", "guest/agent/Cargo.toml", "wire/src", "core/src", "Cargo.lock"]
     {
         println!("cargo::rerun-if-changed={}", root.join(input).display());

@@ -170,7 +170,9 @@ fn serve(share: &Share, socket: &Path, directory: &Path) -> Result<Child> {
     let mut daemon = dies_with_us(needs::VIRTIOFSD);
     daemon
         .arg(format!("--fd={}", listener.as_raw_fd()))
-        .args(["-o", "sandbox=namespace,cache=auto,log_level=warn", "-o"])
+        .args(["-o", "sandbox=namespace,log_level=warn", "-o"])
+        .arg(format!("cache={}", share.mode.cache()))
+        .arg("-o")
         .arg(format!("source={}", share.host.display().to_string().replace(',', "\\,")))
         .stdin(Stdio::null());
     log_to(&mut daemon, &directory.join("virtiofsd.log"));

@@ -22,6 +22,17 @@ pub enum Mode {
     Overlay,
 }
 
+impl Mode {
+    /// How long the VM trusts what it has read: for as long as it runs where it alone could change
+    /// it. Whatever is opened under `auto` is read anew, a program each time it is started.
+    pub fn cache(self) -> &'static str {
+        match self {
+            Self::ReadOnly | Self::Overlay => "always",
+            Self::ReadWrite => "auto",
+        }
+    }
+}
+
 /// One directory of the host as the VM sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Share {
