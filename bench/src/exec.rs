@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     Result,
     figure::Report,
+    floor::Floor,
     process::{milliseconds, times},
     python::Turns,
     scene::Scene,
@@ -30,19 +31,23 @@ const STREAM_MIB: usize = 64;
 
 pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Result<()> {
     let node = scene.node().await?;
-    let mut created = Vec::new();
+    let mut floor = Floor::new(scene)?;
+    let [mut floors, mut created] = [const { Vec::new() }; 2];
     let mut last = None;
+    // In turns, so that whatever else the machine does is added to both alike.
     for _ in 0..scene.runs {
         if let Some(workspace) = last.take() {
             let workspace: Workspace = workspace;
             node.delete_workspace(&workspace.workspace_id.to_string()).await?;
         }
+        floors.push(floor.boot()?);
         let begun = Instant::now();
         let workspace = node.create_workspace(&scene.creation()).await?;
         run(&node, &workspace.workspace_id.to_string(), &["/bin/true"]).await?;
         created.push(milliseconds(begun));
         last = Some(workspace);
     }
+    report.add("floor: kernel to an init that answers", "ms", floors);
     report.add("create to first exec answered", "ms", created);
     let workspace = last.ok_or("at least one run")?;
     let id = workspace.workspace_id.to_string();

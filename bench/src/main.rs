@@ -72,7 +72,6 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     let mut report = Report::new(&arguments.backend);
     let scene = Scene::new(arguments)?;
     process::measure(&scene, &mut report)?;
-    floor::measure(&scene, &mut report)?;
     exec::measure(&scene, &mut report).await?;
     Ok(report)
 }
