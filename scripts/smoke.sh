@@ -11,10 +11,11 @@ export PYRO_BACKEND="$2"
 # A state directory of its own; images are shared.
 PYRO_HOME=$(mktemp -d)
 export PYRO_HOME
+said=$(mktemp)
 leave() {
     "$pyro" delete smoke || true
     "$pyro" node stop || true
-    rm -rf "$PYRO_HOME"
+    rm -rf "$PYRO_HOME" "$said"
 }
 trap 'leave >/dev/null 2>&1' EXIT
 
@@ -22,9 +23,8 @@ trap 'leave >/dev/null 2>&1' EXIT
 says() {
     wanted=$1
     shift
-    said=$("$pyro" "$@")
-    echo "$said"
-    echo "$said" | grep -q -F -e "$wanted"
+    "$pyro" "$@" >"$said"
+    grep -F -e "$wanted" "$said" || { cat "$said" && return 1; }
 }
 
 # Runs a pyro command that must fail with this exit code.
