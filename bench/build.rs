@@ -7,7 +7,7 @@ use std::{env, path::Path, process::Command};
 fn main() {
     let rustc = env::var_os("RUSTC").expect("cargo sets it");
     let out = env::var_os("OUT_DIR").expect("cargo sets it");
-    for program in ["floor_init", "spawn_floor"] {
+    for program in ["floor_init", "late_service", "spawn_floor"] {
         let source = Path::new("src/guest").join(program).with_extension("rs");
         println!("cargo::rerun-if-changed={}", source.display());
         let status = Command::new(&rustc)

@@ -1,6 +1,6 @@
 //! Workspaces and execs, and the floor under an exec.
 
-use std::{path::Path, process::Stdio, time::Instant};
+use std::{path::Path, time::Instant};
 
 use pyro_client::{
     ExecEvent, Node,
@@ -21,7 +21,7 @@ use crate::{
     floor::Floor,
     process::{milliseconds, times},
     python::Turns,
-    scene::Scene,
+    scene::{Scene, put},
 };
 
 static SPAWN_FLOOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/spawn_floor"));
@@ -138,21 +138,9 @@ async fn stream(node: &Node, id: &str, runs: usize, report: &mut Report) -> Resu
 
 /// Spawn and wait measured inside the same guest, by a program that is put there.
 fn spawn_floor(scene: &Scene, id: &str) -> Result<Vec<f64>> {
-    let put = "cat > /tmp/spawn-floor && chmod +x /tmp/spawn-floor";
-    let mut child =
-        scene.pyro(&["exec", "-i", id, "--", "sh", "-c", put]).stdin(Stdio::piped()).spawn()?;
-    let mut stdin = child.stdin.take().ok_or("stdin is a pipe")?;
-    std::io::Write::write_all(&mut stdin, SPAWN_FLOOR)?;
-    drop(stdin);
-    if !child.wait()?.success() {
-        return Err("the floor's program could not be put into the guest".into());
-    }
-    let rounds = scene.rounds.to_string();
-    let output = scene
-        .pyro(&["exec", id, "--", "/tmp/spawn-floor", &rounds])
-        .stdout(Stdio::piped())
-        .output()?;
-    let micros = String::from_utf8(output.stdout)?;
+    put(scene, id, SPAWN_FLOOR, "/tmp/spawn-floor")?;
+    let micros =
+        scene.output(&["exec", id, "--", "/tmp/spawn-floor", &scene.rounds.to_string()])?;
     micros.lines().map(|line| Ok(line.parse::<f64>()? / 1000.0)).collect()
 }
 

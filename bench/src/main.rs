@@ -1,5 +1,6 @@
 //! What pyro costs, beside the floor under it: the same kernel with an init that answers at once,
-//! spawn and wait in the same guest, an echo on the raw channel.
+//! spawn and wait in the same guest, an echo on the raw channel, and for services a thread in the guest
+//! that asks as pyro does.
 //!
 //! Prints medians with their spread for people, or everything as JSON (`--json`). Never judges and
 //! never fails by a figure: timings belong here and not in tests.
@@ -10,6 +11,7 @@ mod floor;
 mod process;
 mod python;
 mod scene;
+mod services;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -44,9 +46,23 @@ struct Arguments {
     /// `python/bench/turns.py`: measures the Python SDK as well, in turns with the Rust client.
     #[arg(long)]
     python: Option<PathBuf>,
+    /// Measure only these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Part {
+    /// Whole processes on the host.
+    Processes,
+    /// Workspaces and execs, beside the floor under each.
+    Execs,
+    /// Services.
+    Services,
 }
 
 fn main() -> ExitCode {
@@ -71,7 +87,15 @@ fn main() -> ExitCode {
 async fn measure(arguments: &Arguments) -> Result<Report> {
     let mut report = Report::new(&arguments.backend);
     let scene = Scene::new(arguments)?;
-    process::measure(&scene, &mut report)?;
-    exec::measure(&scene, &mut report).await?;
+    let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    if wants(Part::Processes) {
+        process::measure(&scene, &mut report)?;
+    }
+    if wants(Part::Execs) {
+        exec::measure(&scene, &mut report).await?;
+    }
+    if wants(Part::Services) {
+        services::measure(&scene, &mut report).await?;
+    }
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! Where a bench runs: its own state directory, gone afterwards with all its VMs.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -57,6 +58,15 @@ impl Scene {
         command
     }
 
+    /// What such a command prints.
+    pub(crate) fn output(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.pyro(arguments).stdout(Stdio::piped()).output()?;
+        if !output.status.success() {
+            return Err(format!("pyro {} failed: {}", arguments.join(" "), output.status).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// The node of this scene, started if need be.
     pub(crate) async fn node(&self) -> Result<Node> {
         let location = NodeLocation {
@@ -76,6 +86,20 @@ impl Scene {
             ..CreateWorkspace::default()
         }
     }
+}
+
+/// Puts a program into a workspace.
+pub(crate) fn put(scene: &Scene, id: &str, program: &[u8], path: &str) -> Result<()> {
+    let line = format!("cat > {path} && chmod +x {path}");
+    let mut child =
+        scene.pyro(&["exec", "-i", id, "--", "sh", "-c", &line]).stdin(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().ok_or("stdin is a pipe")?;
+    stdin.write_all(program)?;
+    drop(stdin);
+    if !child.wait()?.success() {
+        return Err(format!("{path} could not be put into the guest").into());
+    }
+    Ok(())
 }
 
 impl Drop for Scene {

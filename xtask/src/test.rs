@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Run only these.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Leave out the stories on Firecracker, which are told in the lab's VM.
+    /// Leave out what runs on Firecracker, in the lab's VM.
     #[arg(long)]
     no_lab: bool,
     /// Run only tests whose names match (see `cargo nextest run --help`, FILTERS).
@@ -59,6 +59,10 @@ enum Part {
     Qemu,
     /// The stories, on Firecracker in the lab.
     Lab,
+    /// The life of a workspace as a script, on QEMU and, unless that is left out, in the lab.
+    Smoke,
+    /// The examples of services, on QEMU.
+    Examples,
     /// The Python package: lock, lints, types, tests, stories, and the wheel.
     Python,
     /// The MCP server with the clients that people use.
@@ -71,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let only = arguments.only.is_empty() || arguments.only.contains(&part);
         only && !(part == Part::Lab && arguments.no_lab)
     };
+    let on_machines = [Part::Smoke, Part::Qemu, Part::Examples, Part::Python, Part::Mcp, Part::Lab];
     let target = tree::target_directory()?;
     let suite = Suite { target, filters: arguments.filters.clone() };
     let mut report = Report::default();
@@ -93,12 +98,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             cargo(&["test", "--quiet", "--doc", "--workspace", "--locked"])
         });
     }
-    if [Part::Qemu, Part::Lab, Part::Python, Part::Mcp].into_iter().any(wants) {
+    if on_machines.into_iter().any(wants) {
         let built = report.section("pyro, as it is released", || {
             cargo(&["build", "--release", "--locked", "--package", "pyro"])
         }) && report.section("environments", || suite.build_environments());
+        if built && wants(Part::Smoke) {
+            report.section("smoke on qemu", || suite.smoke_here());
+            if !arguments.no_lab {
+                report.section("smoke on firecracker, in the lab", smoke_in_the_lab);
+            }
+        }
         if built && wants(Part::Qemu) {
             report.section("stories on qemu", || suite.stories_here());
+        }
+        if built && wants(Part::Examples) {
+            report.section("examples of services", || suite.script("check-examples.sh", &[]));
         }
         if built && wants(Part::Python) {
             report.section("Python package", || suite.script("check-python.sh", &[]));
@@ -156,6 +170,12 @@ impl Suite {
             .env("PYRO_E2E_BACKEND", "qemu")
             .env("PYRO_E2E_PYRO", self.pyro());
         summarized(&mut nextest)
+    }
+
+    /// `make smoke`.
+    fn smoke_here(&self) -> Result<Option<String>> {
+        let script = tree::root().join("scripts/smoke.sh");
+        complete(Command::new(script).arg(self.pyro()).arg("qemu"))
     }
 
     /// A script of the tree that tests the program on this machine.
@@ -221,6 +241,13 @@ impl Suite {
         let summary = Some(summaries.join("\n"));
         if failed { Err(TestsFailed { summary }.into()) } else { Ok(summary) }
     }
+}
+
+/// `make smoke-firecracker`.
+fn smoke_in_the_lab() -> Result<Option<String>> {
+    let program = std::env::current_exe().context("find this program")?;
+    let script = ["scripts/smoke.sh", "/target/release/pyro", "firecracker"];
+    complete(Command::new(program).args(["lab", "--timings", "--"]).args(script))
 }
 
 /// What became of each section.
