@@ -244,6 +244,7 @@ mod tests {
             listening: Vec::new(),
             run: 1,
             revision,
+            source: String::new(),
         };
         ServiceEvent { at: revision, service, deleted: false }
     }
