@@ -107,6 +107,8 @@ pub struct UpResult {
     pub services: Vec<UpService>,
     /// Whether the time to wait was over first.
     pub timed_out: bool,
+    /// Set where not all of them are as they should be: which, and what to look at.
+    pub failure: Option<ErrorBody>,
     /// What the caller should know, for example what of the file was ignored.
     pub notices: Vec<String>,
 }

@@ -12,7 +12,7 @@ use std::{
 use pyro_api::{GivenFile, ManifestRequest};
 use pyro_core::Problem;
 
-use crate::{ClientError, Node};
+use crate::Node;
 
 /// A file of services, bytes.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -26,7 +26,7 @@ pub async fn given_file(
     path: &Path,
     variables: &mut BTreeMap<String, String>,
     lookup: impl Fn(&str) -> Option<String>,
-) -> Result<GivenFile, ClientError> {
+) -> Result<GivenFile, Problem> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let text = read(path, LARGEST_FILE)?.ok_or_else(|| {
         Problem::not_found("manifest_not_found", format!("there is no file {}", path.display()))

@@ -183,6 +183,16 @@ impl Node {
         self.documents(Call::new(Method::GET, target)).await
     }
 
+    /// `GET /v1/workspaces/{w}/events`: state changes from now on. It has begun when this returns.
+    pub async fn new_events(
+        &self,
+        workspace: &str,
+    ) -> Result<Documents<WorkspaceEvent>, ClientError> {
+        let query = [("new_only", Some("true".to_owned())), ("follow", Some("true".to_owned()))];
+        let target = with_query(format!("/v1/workspaces/{}/events", segment(workspace)), &query);
+        self.documents(Call::new(Method::GET, target)).await
+    }
+
     async fn documents<T: serde::de::DeserializeOwned>(
         &self,
         call: Call,

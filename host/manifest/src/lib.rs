@@ -26,6 +26,9 @@ mod value;
 mod yaml_text;
 
 pub use error::ManifestError;
-pub use manifest::{
-    EnvFile, Manifest, NAMES, Needs, Source, Surroundings, declares_services, needs, read,
-};
+pub use manifest::{EnvFile, Manifest, Needs, Source, Surroundings, needs, read};
+
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
+mod stories;

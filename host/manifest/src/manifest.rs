@@ -12,10 +12,6 @@ use crate::{
     value, yaml_text,
 };
 
-/// The names a file of services has where none is given; the first that is there counts.
-pub const NAMES: [&str; 5] =
-    ["pyro.toml", "compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
-
 /// Of a file, bytes.
 const LARGEST: usize = 1 << 20;
 /// Services of a file: as many as a workspace has.
@@ -120,11 +116,6 @@ impl Source<'_> {
         }
         ManifestError::Invalid { file: self.shown(), line, what, hint }
     }
-}
-
-/// Whether the text declares services at all: that it says more, or something wrong, is not looked at.
-pub fn declares_services(source: Source<'_>) -> Result<bool, ManifestError> {
-    Ok(source.tree()?.1.get("services").is_some())
 }
 
 /// What the file needs, as far as it can be known with these variables. What is wrong with it is said

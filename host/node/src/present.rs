@@ -222,10 +222,31 @@ pub(crate) fn up(
         file,
         count: services.len(),
         failed_count: services.iter().filter(|service| service.failure.is_some()).count(),
+        failure: not_up(workspace_id, &services).map(ErrorBody::from),
         services,
         timed_out: report.timed_out,
         notices,
     }
+}
+
+/// Which services of several are not as they should be; none where all are.
+fn not_up(workspace_id: WorkspaceId, services: &[UpService]) -> Option<Problem> {
+    let failed: Vec<_> = services.iter().filter(|service| service.failure.is_some()).collect();
+    let first = failed.first()?;
+    let names: Vec<_> = failed.iter().map(|service| service.service_name.as_str()).collect();
+    let message = match names.as_slice() {
+        [name] => format!("service {name} is not as it should be"),
+        names => {
+            let (count, all) = (names.len(), services.len());
+            format!("{count} of {all} services are not as they should be: {}", names.join(", "))
+        }
+    };
+    let mut problem = Problem::failed("services_failed", message);
+    for service in failed.iter().take(8) {
+        problem = problem.cause(service.failure.as_ref().map_or("", |it| it.error.as_str()));
+    }
+    let name = &first.service_name;
+    Some(problem.hint(format!("what it printed: pyro service logs {workspace_id} {name}")))
 }
 
 fn up_service(workspace_id: WorkspaceId, up: &pyro_workspace::UpService) -> UpService {

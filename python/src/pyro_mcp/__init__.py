@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         NotFoundError,
         PyroError,
         ServiceFailedError,
+        ServicesFailedError,
     )
     from .probes import HealthCheck, Probe
     from .process import Process
@@ -71,6 +72,7 @@ __all__ = [
     "Service",
     "ServiceEvent",
     "ServiceFailedError",
+    "ServicesFailedError",
     "ServiceInfo",
     "Services",
     "Workspace",

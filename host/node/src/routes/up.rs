@@ -13,8 +13,8 @@ use pyro_api::{
     DownResult, DownServices, GivenFile, ManifestNeeds, ManifestRequest, NamedEnvFile, UpResult,
     UpServices,
 };
-use pyro_core::{Problem, WORKSPACE_PATH};
-use pyro_manifest::{NAMES, Source, Surroundings};
+use pyro_core::{MANIFEST_NAMES, Problem, WORKSPACE_PATH};
+use pyro_manifest::{Source, Surroundings};
 use pyro_workspace::{Handle, Up};
 
 use crate::{
@@ -150,7 +150,7 @@ async fn in_workspace(
         Some("") => return Err(Problem::invalid("invalid_request", "the path is empty").into()),
         Some(path) if path.starts_with('/') => vec![path.to_owned()],
         Some(path) => vec![format!("{WORKSPACE_PATH}/{path}")],
-        None => NAMES.iter().map(|name| format!("{WORKSPACE_PATH}/{name}")).collect(),
+        None => MANIFEST_NAMES.iter().map(|name| format!("{WORKSPACE_PATH}/{name}")).collect(),
     };
     let mut started = false;
     for path in &candidates {
@@ -190,7 +190,7 @@ async fn in_workspace(
             "manifest_not_found",
             format!("workspace {id} has no file of services in {WORKSPACE_PATH}"),
         )
-        .cause(format!("it would be called {}", NAMES.join(", "))),
+        .cause(format!("it would be called {}", MANIFEST_NAMES.join(", "))),
     };
     Err(problem.hint("give one from here: pyro service up WORKSPACE -f FILE").into())
 }

@@ -502,6 +502,11 @@ impl Handle {
         Ok(self.context.store.events_after(self.id, cursor, limit)?)
     }
 
+    /// The cursor of its newest event; 0 where it has none.
+    pub fn newest_event(&self) -> Result<u64, WorkspaceError> {
+        Ok(self.context.store.newest_event(self.id)?)
+    }
+
     /// Changes whenever any workspace has a new event.
     pub fn event_news(&self) -> watch::Receiver<u64> {
         self.context.events.subscribe()
