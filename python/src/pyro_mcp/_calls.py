@@ -398,9 +398,7 @@ def start_service(workspace: str, document: dict[str, Any]) -> Call:
     return Call("POST", in_workspace(workspace, "/services"), document)
 
 
-def manifest_needs(
-    name: str, text: str, dot_env: str | None, variables: Mapping[str, str]
-) -> Call:
+def manifest_needs(name: str, text: str, dot_env: str | None, variables: Mapping[str, str]) -> Call:
     document = _said(
         {"name": name, "text": text}, dot_env=(dot_env, None), variables=(dict(variables), {})
     )
