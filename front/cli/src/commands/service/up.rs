@@ -73,7 +73,10 @@ async fn watched(
     workspace: &str,
     request: &UpServices,
 ) -> Result<UpResult, CommandError> {
-    let mut events = node.new_events(workspace).await?;
+    // Without events it goes on as well, unseen: what is wrong is told by the answer.
+    let Ok(mut events) = node.new_events(workspace).await else {
+        return Ok(node.up_services(workspace, request).await?);
+    };
     let asked = node.up_services(workspace, request);
     tokio::pin!(asked);
     let mut progress = Progress::steps(printer);
@@ -86,7 +89,6 @@ async fn watched(
             event = events.next() => event,
             result = &mut asked => return Ok(result?),
         };
-        // Without events it goes on as well, unseen.
         let Ok(Some(event)) = event else { return Ok(asked.await?) };
         if event.event != "service_changed" {
             continue;
