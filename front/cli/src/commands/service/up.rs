@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pyro_api::{ErrorBody, Service, ServiceState, UpResult, UpService, UpServices};
+use pyro_api::{Service, ServiceState, UpResult, UpService, UpServices};
 use pyro_client::{Node, given_file};
 use pyro_core::{MANIFEST_NAMES, Problem};
 use serde_json::Value;
