@@ -1,6 +1,6 @@
 //! Whether docs/services.md has every key that is read, and the examples are read.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{Source, Surroundings, compose_file, needs, pyro_file, read};
 
@@ -63,7 +63,7 @@ fn the_examples_are_read() {
         let text_of_file = text(&path(name));
         let source = Source { name, text: &text_of_file };
         let dot_env = (directory == "compose").then(|| text(&path(".env")));
-        let needed = needs(source, &Default::default(), dot_env.as_deref()).unwrap();
+        let needed = needs(source, &BTreeMap::default(), dot_env.as_deref()).unwrap();
         let env_files = needed.env_files.into_iter().map(|it| {
             let text = text(&path(&it.path));
             (it.path, Some(text))

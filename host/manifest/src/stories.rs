@@ -1,5 +1,7 @@
 //! Whole files, from text to specifications, and what is said of those that are wrong.
 
+use std::collections::BTreeMap;
+
 use pyro_core::Problem;
 
 use crate::{Manifest, ManifestError, Source, Surroundings, needs, read};
@@ -109,7 +111,7 @@ fn what_is_wrong_is_said_with_its_line_and_a_way_out() {
     let web = "[services.web]\ncommand = 'x'\n";
     let compose = "services:\n  web:\n    command: x\n";
     for (name, text, line, part, hint) in [
-        ("pyro.toml", "".to_owned(), 1, "no service", "a service is a table"),
+        ("pyro.toml", String::new(), 1, "no service", "a service is a table"),
         ("pyro.toml", "[service.web]\n".to_owned(), 1, "service", "services"),
         ("pyro.toml", format!("{web}comand = 'x'\n"), 3, "comand", "command"),
         ("pyro.toml", format!("{web}restart = 'allways'\n"), 3, "allways", "always"),
@@ -169,8 +171,8 @@ fn a_circle_is_named() {
 fn what_is_too_large_is_refused() {
     let long = format!("[services.web]\ncommand = '{}'\n", "x".repeat(1 << 20));
     assert!(matches!(of("pyro.toml", &long), Err(ManifestError::TooLarge { .. })));
-    let many: String = (0..257).map(|at| format!("[services.s{at}]\ncommand = 'x'\n")).collect();
-    assert!(matches!(of("pyro.toml", &many), Err(ManifestError::TooLarge { .. })));
+    let many: Vec<_> = (0..257).map(|at| format!("[services.s{at}]\ncommand = 'x'\n")).collect();
+    assert!(matches!(of("pyro.toml", &many.concat()), Err(ManifestError::TooLarge { .. })));
     let big = "x".repeat(200 << 10);
     let text = format!(
         "[services.web]\ncommand = 'x'\nenv = {{ {} }}\n",
@@ -192,9 +194,85 @@ services:
 x-other: ${NOT_LOOKED_AT}
 "#;
     let source = Source { name: "compose.yaml", text };
-    let needed = needs(source, &Default::default(), Some("STAGE=test")).unwrap();
+    let needed = needs(source, &BTreeMap::default(), Some("STAGE=test")).unwrap();
     let names: Vec<_> = needed.variables.iter().map(String::as_str).collect();
     assert_eq!(names, ["PASSED", "RUN", "STAGE"]);
     let files: Vec<_> = needed.env_files.iter().map(|it| (it.path.as_str(), it.required)).collect();
     assert_eq!(files, [("test.env", true), ("own.env", false)]);
 }
+
+proptest::proptest! {
+    /// Made of what files are made of, in any order.
+    #[test]
+    fn no_text_is_more_than_refused(words in proptest::collection::vec(0..WORDS.len(), 0..60)) {
+        let text: String = words.iter().map(|at| WORDS[*at]).collect();
+        for name in ["pyro.toml", "compose.yaml"] {
+            let source = Source { name, text: &text };
+            let needed = needs(source, &BTreeMap::default(), Some(&text)).unwrap_or_default();
+            let env_files = needed.env_files.into_iter().map(|it| (it.path, Some(text.clone())));
+            let around = Surroundings {
+                dot_env: Some(text.clone()),
+                env_files: env_files.collect(),
+                ..Surroundings::default()
+            };
+            if let Ok(manifest) = read(source, &around) {
+                proptest::prop_assert!(!manifest.services.is_empty());
+            }
+        }
+    }
+}
+
+const WORDS: [&str; 52] = [
+    "services",
+    "[services.a]\n",
+    "[services.b]\n",
+    "services:\n",
+    "  a:\n",
+    "  b:\n",
+    "    ",
+    "command",
+    "entrypoint",
+    "env",
+    "environment",
+    "env_file",
+    "health",
+    "healthcheck",
+    "test",
+    "depends_on",
+    "restart",
+    "ready_log",
+    "image",
+    "x-y",
+    "ports",
+    "a",
+    "b",
+    "é",
+    "1",
+    "1m",
+    "-1",
+    "true",
+    " = ",
+    ": ",
+    ":\n",
+    "=",
+    "[",
+    "]",
+    "{ ",
+    " }",
+    ", ",
+    "\"",
+    "'",
+    "\n",
+    "\n  ",
+    "- ",
+    "#",
+    "&x ",
+    "*x",
+    "<<: ",
+    "$A",
+    "${A",
+    ":-",
+    "}",
+    "|\n",
+    "\t",
+];

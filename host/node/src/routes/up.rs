@@ -158,9 +158,8 @@ async fn in_workspace(
         started |= started_now;
         let Some(text) = text else { continue };
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let beside = |path: &str| match path.starts_with('/') {
-            true => path.to_owned(),
-            false => format!("{directory}/{path}"),
+        let beside = |path: &str| {
+            if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") }
         };
         let dot_env = handle.read_file(&beside(".env"), LARGEST_ENV_FILE, true).await?.0;
         let mut file = GivenFile {

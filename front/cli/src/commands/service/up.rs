@@ -230,7 +230,7 @@ fn document(result: &UpResult) -> Value {
 mod tests {
     use super::*;
 
-    fn service(name: &str, changes: Value) -> Service {
+    fn service(name: &str, changes: &Value) -> Service {
         let mut service = serde_json::json!({
             "workspace_id": "0123456789ab", "service_name": name, "source": "pyro.toml",
             "state": "starting", "ready": false, "command": "x", "cwd": "/workspace",
@@ -249,19 +249,19 @@ mod tests {
     fn the_one_that_holds_up_the_rest_is_named() {
         let mut watch = Watch::default();
         let json = |text: &str| serde_json::from_str(text).unwrap();
-        assert_eq!(watch.take(service("db", json("{}"))), None);
-        let waits = watch.take(service("web", json(r#"{"waiting_for": ["db"]}"#)));
+        assert_eq!(watch.take(service("db", &json("{}"))), None);
+        let waits = watch.take(service("web", &json(r#"{"waiting_for": ["db"]}"#)));
         assert_eq!(waits.unwrap(), "web waits for db");
-        assert_eq!(watch.take(service("log", json("{}"))), None);
+        assert_eq!(watch.take(service("log", &json("{}"))), None);
         assert_eq!(watch.standing(), "0 of 3 ready; waiting for db (holds up web), log");
         let ready =
             json(r#"{"state": "running", "ready": true, "started_at": 1.0, "ready_at": 2.5}"#);
-        assert_eq!(watch.take(service("db", ready)).unwrap(), "db is ready after 1.50 s");
-        assert_eq!(watch.take(service("web", json("{}"))), None);
-        let failed = watch.take(service("log", json(r#"{"state": "failed", "exit_code": 3}"#)));
+        assert_eq!(watch.take(service("db", &ready)).unwrap(), "db is ready after 1.50 s");
+        assert_eq!(watch.take(service("web", &json("{}"))), None);
+        let failed = watch.take(service("log", &json(r#"{"state": "failed", "exit_code": 3}"#)));
         assert_eq!(failed.unwrap(), "log failed, exit 3");
         assert_eq!(watch.standing(), "2 of 3 ready; waiting for web");
-        assert_eq!(watch.take(service("own", json(r#"{"source": null}"#))), None);
+        assert_eq!(watch.take(service("own", &json(r#"{"source": null}"#))), None);
         assert_eq!(watch.counts(), (2, 3));
     }
 }
