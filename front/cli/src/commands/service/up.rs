@@ -95,8 +95,8 @@ async fn watched(
         }
         let news = watch.take(event.service);
         if printer.shows_progress() {
-            let (ready, all) = watch.counts();
-            progress.step(&watch.standing(), Some(ready as f64 / all.max(1) as f64));
+            let (settled, all) = watch.counts();
+            progress.step(&watch.standing(), Some(settled as f64 / all.max(1) as f64));
         } else if let Some(news) = news {
             progress.step(&news, None);
         }
@@ -135,7 +135,7 @@ impl Watch {
         news
     }
 
-    /// How many are ready or done, of how many.
+    /// How many are waited for no more, of how many.
     fn counts(&self) -> (usize, usize) {
         let done = |service: &&Service| service.ready || !service.state.is_active();
         (self.0.values().filter(done).count(), self.0.len())
@@ -143,7 +143,9 @@ impl Watch {
 
     /// What is waited for, and what that holds up.
     fn standing(&self) -> String {
-        let (ready, all) = self.counts();
+        let all = self.0.len();
+        let is_up = |service: &&Service| service.ready || service.exit_code == Some(0);
+        let ready = self.0.values().filter(is_up).count();
         let mut holds: Vec<(&str, BTreeSet<&str>)> = Vec::new();
         for (name, service) in &self.0 {
             let warms_up = service.state.is_active() && !service.ready;
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(watch.take(service("web", &json("{}"))), None);
         let failed = watch.take(service("log", &json(r#"{"state": "failed", "exit_code": 3}"#)));
         assert_eq!(failed.unwrap(), "log failed, exit 3");
-        assert_eq!(watch.standing(), "2 of 3 ready; waiting for web");
+        assert_eq!(watch.standing(), "1 of 3 ready; waiting for web");
         assert_eq!(watch.take(service("own", &json(r#"{"source": null}"#))), None);
         assert_eq!(watch.counts(), (2, 3));
     }
