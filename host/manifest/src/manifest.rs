@@ -308,7 +308,9 @@ fn is_literal(path: &[&str], language: Language) -> bool {
     match language {
         Language::Pyro => pyro_file::is_literal(path),
         Language::Compose => match path {
-            ["services", _, key, ..] | [key, ..] => key.starts_with("x-"),
+            // What is ignored or refused needs no values.
+            ["services", _, key, ..] => !compose_file::SERVICE_KEYS.contains(key),
+            [key, ..] => key.starts_with("x-"),
             [] => false,
         },
     }

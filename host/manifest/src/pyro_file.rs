@@ -62,9 +62,10 @@ pub(crate) const PROBES: [(&str, &str); 6] = [
 ];
 
 /// Whether what stands there is taken as it is: a shell has variables of its own, and a regular
-/// expression its `$`.
+/// expression its `$`; a key that is not known is refused for that.
 pub(crate) fn is_literal(path: &[&str]) -> bool {
     match path {
+        ["services", _, key, ..] if !SERVICE_KEYS.contains(key) => true,
         ["services", _, rest @ ..] => matches!(
             rest,
             ["command" | "ready_command" | "ready_log", ..]

@@ -81,7 +81,7 @@ services:
     depends_on:
       db: {condition: service_healthy}
       gone: {condition: service_started, required: false}
-    ports: ["80:80"]
+    ports: ["${NOT_NEEDED:?}:80"]
     profiles: [dev]
     labels: {x: y}
   db:
@@ -114,6 +114,7 @@ fn what_is_wrong_is_said_with_its_line_and_a_way_out() {
         ("pyro.toml", String::new(), 1, "no service", "a service is a table"),
         ("pyro.toml", "[service.web]\n".to_owned(), 1, "service", "services"),
         ("pyro.toml", format!("{web}comand = 'x'\n"), 3, "comand", "command"),
+        ("pyro.toml", format!("{web}ready_lgo = '^up$'\n"), 3, "ready_lgo", "ready_log"),
         ("pyro.toml", format!("{web}restart = 'allways'\n"), 3, "allways", "always"),
         ("pyro.toml", format!("{web}depends_on = ['wep']\n"), 1, "not in this file", ""),
         ("pyro.toml", format!("{web}ready_tcp = 'a:1'\nready_log = 'x'\n"), 4, "more than one", ""),
