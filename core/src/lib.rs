@@ -29,6 +29,10 @@ pub use size::{InvalidSize, Mebibytes, VcpuCount};
 /// The directory inside every workspace that holds the user's files.
 pub const WORKSPACE_PATH: &str = "/workspace";
 
+/// The names a file of services has where none is given; the first that is there counts.
+pub const MANIFEST_NAMES: [&str; 5] =
+    ["pyro.toml", "compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+
 /// The guest port on which the agent listens (vsock on Firecracker, the first word of a
 /// multiplexed stream on QEMU).
 pub const AGENT_PORT: u32 = 1024;

@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from pyro_mcp import (
     Probe,
     Pyro,
     ServiceFailedError,
+    ServicesFailedError,
     Workspace,
 )
 from pyro_mcp import _calls as calls
@@ -432,3 +434,130 @@ def test_asyncio_has_the_same_objects(node: FakeNode, ws: Workspace) -> None:
         "POST",
         "DELETE",
     ]
+
+
+# --- from a file ----------------------------------------------------------------------------------
+
+
+def an_up(**changes: Any) -> dict[str, Any]:
+    return {
+        "workspace_id": "0123456789ab",
+        "file": "pyro.toml",
+        "count": 1,
+        "failed_count": 0,
+        "failure": None,
+        "services": [],
+        "timed_out": False,
+        "notices": [],
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_file_here_is_sent_with_what_it_names_and_nothing_else(
+    node: FakeNode, pyro: Pyro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("PORT", "8000")
+    monkeypatch.setenv("UNNAMED", "secret")
+    (tmp_path / "compose.yaml").write_text("services: ...")
+    (tmp_path / ".env").write_text("STAGE=test")
+    (tmp_path / "test.env").write_text("A=1")
+    named = [{"path": "test.env", "required": True}, {"path": "gone.env", "required": False}]
+
+    def handler(request: Request, conversation: Conversation) -> None:
+        if request.target == "/v1/manifests/needs":
+            conversation.answer({"variables": ["PORT", "HOST", "UNSET"], "env_files": named})
+        else:
+            conversation.answer(an_up())
+
+    node.handler = handler
+    file = tmp_path / "compose.yaml"
+    if kind == "blocking":
+        pyro.up_services("w", file=file, env={"HOST": "here"}, services=["web"])
+    else:
+        other = of_async(pyro)
+        asyncio.run(other.up_services("w", file=file, env={"HOST": "here"}, services=["web"]))
+    first, second, asked = node.requests
+    assert first.json == {
+        "name": "compose.yaml",
+        "text": "services: ...",
+        "dot_env": "STAGE=test",
+        "variables": {"HOST": "here"},
+    }
+    assert second.json == {**first.json, "variables": {"HOST": "here", "PORT": "8000"}}
+    assert asked.target == "/v1/workspaces/w/services/up"
+    assert asked.json == {
+        "file": {
+            "name": "compose.yaml",
+            "text": "services: ...",
+            "dot_env": "STAGE=test",
+            "env_files": {"test.env": "A=1", "gone.env": None},
+        },
+        "variables": {"HOST": "here", "PORT": "8000"},
+        "services": ["web"],
+    }
+
+
+def test_a_file_of_the_workspace_is_read_by_nobody_here(
+    node: FakeNode, ws: Workspace, tmp_path: Path
+) -> None:
+    node.handler = lambda _, conversation: conversation.answer(an_up())
+    ws.services.up(path="app/compose.yaml", env={"A": "b"}, remove_orphans=True, timeout=3)
+    (asked,) = node.requests
+    assert asked.json == {
+        "path": "app/compose.yaml",
+        "variables": {"A": "b"},
+        "remove_orphans": True,
+        "timeout_seconds": 3,
+    }
+    with pytest.raises(NotFoundError) as missing:
+        ws.services.up(tmp_path / "pyro.toml")
+    assert missing.value.code == "manifest_not_found"
+    (tmp_path / "pyro.toml").write_bytes(b"\xff")
+    with pytest.raises(InvalidError) as unreadable:
+        ws.services.up(tmp_path / "pyro.toml")
+    assert unreadable.value.code == "manifest_unreadable"
+
+
+def test_services_of_a_file_that_fail_are_an_error_with_their_last_lines(
+    node: FakeNode, ws: Workspace
+) -> None:
+    failure = a_failed_start()["failure"]
+    web = {
+        "service_name": "web",
+        "action": "failed",
+        "service": None,
+        "log_tail": ["first", "last"],
+        "failure": failure,
+    }
+    summary = {**failure, "code": "services_failed", "error": "service web is not as it should be"}
+    node.handler = lambda _, conversation: conversation.answer(
+        an_up(failed_count=1, failure=summary, services=[web])
+    )
+    with pytest.raises(ServicesFailedError, match="not as it should be") as raised:
+        ws.services.up()
+    error = raised.value
+    assert (error.code, error.result["failed_count"]) == ("services_failed", 1)
+    assert error.__notes__[-2:] == ["  web | first", "  web | last"]
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.code, again.result) == (type(error), error.code, error.result)
+
+
+def test_down_says_which(node: FakeNode, ws: Workspace) -> None:
+    down = {"workspace_id": "0123456789ab", "count": 0, "stopped_count": 0, "services": []}
+    node.handler = lambda _, conversation: conversation.answer(down)
+    assert ws.services.down()["stopped_count"] == 0
+    ws.services.down(["web"], file="pyro.toml")
+    assert [request.json for request in node.requests] == [
+        {},
+        {"services": ["web"], "file": "pyro.toml"},
+    ]
+
+
+def test_a_workspace_may_start_without_its_services(node: FakeNode, ws: Workspace) -> None:
+    node.handler = lambda _, conversation: conversation.answer(a_workspace())
+    ws.start()
+    ws.start(resume=False)
+    targets = [request.target for request in node.requests]
+    start = f"/v1/workspaces/{ws.id}/start"
+    assert targets == [start, f"{start}?no_resume=true"]

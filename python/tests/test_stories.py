@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from pyro_mcp import (
     Process,
     Pyro,
     ServiceFailedError,
+    ServicesFailedError,
     Workspace,
 )
 
@@ -316,6 +318,39 @@ def test_a_service_that_fails_says_why(ws: Workspace) -> None:
     with pytest.raises(ServiceFailedError):
         ws.services["broken"].wait()
     ws.services["broken"].delete()
+
+
+def test_services_come_from_a_file(ws: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "pyro.toml"
+    file.write_text(
+        """
+[services.front]
+command = "echo up; exec sleep $TIME"
+env = { TIME = "${TIME:-1000}" }
+ready_log = "^up$"
+depends_on = ["back"]
+[services.back]
+command = ["sleep", "1000"]
+"""
+    )
+
+    def up(**more: Any) -> dict[str, str]:
+        result = ws.services.up(file, **more)
+        return {one["service_name"]: one["action"] for one in result["services"]}
+
+    assert up() == {"back": "started", "front": "started"}
+    assert up() == {"back": "unchanged", "front": "unchanged"}
+    assert up(env={"TIME": "1001"}) == {"back": "unchanged", "front": "restarted"}
+    assert ws.services["front"].status().source == "pyro.toml"
+    ws.run("printf '[services.job]\\ncommand = \"echo no; exit 3\"\\n' > pyro.toml", check=True)
+    with pytest.raises(ServicesFailedError) as raised:
+        ws.services.up(remove_orphans=True)
+    actions = {one["service_name"]: one["action"] for one in raised.value.result["services"]}
+    assert actions == {"job": "failed", "back": "stopped", "front": "stopped"}
+    assert raised.value.__notes__[-1] == "  job | no"
+    assert ws.services.down()["stopped_count"] == 0
+    for one in ws.services.list():
+        ws.services[one.service_name].delete()
 
 
 def test_logs_are_kept_and_followed(real: Pyro, ws: Workspace) -> None:

@@ -182,7 +182,7 @@ def every_call() -> list[wire.Call]:
         calls.status_workspace("w"),
         calls.update_workspace("w", "n", False, {"a": "b"}, ["c"]),
         calls.delete_workspace("w"),
-        calls.start_workspace("w"),
+        calls.start_workspace("w", no_resume=True),
         calls.stop_workspace("w", 1.0),
         calls.logs_workspace("w"),
         calls.start_exec(
@@ -207,6 +207,19 @@ def every_call() -> list[wire.Call]:
         calls.exec_output("w", "e", 1, 2, "stdout"),
         calls.run_in_vm(calls.creation(environment="e"), calls.exec_request("c")),
         calls.list_services("w"),
+        calls.manifest_needs("pyro.toml", "t", "A=1", {"B": "2"}),
+        calls.up_services(
+            "w",
+            file={"name": "pyro.toml", "text": "t", "dot_env": "A=1", "env_files": {"e": None}},
+            path="p",
+            variables={"A": "b"},
+            services=["s"],
+            remove_orphans=True,
+            no_wait=True,
+            timeout_seconds=1,
+            no_start=True,
+        ),
+        calls.down_services("w", ["s"], "pyro.toml"),
         calls.start_service(
             "w",
             calls.service_request(

@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pyro-agent", &["pyro-wire", "pyro-core"]),
     // On the host, from the bottom up.
     ("pyro-api", &["pyro-core"]),
+    ("pyro-manifest", &["pyro-core"]),
     ("pyro-link", &["pyro-wire", "pyro-core", "pyro-directory"]),
     ("pyro-image", &["pyro-core", "pyro-directory"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),
@@ -51,7 +52,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // The routes for environments ask `image` itself: no workspace has a part in them.
-    ("pyro-node", &["pyro-api", "pyro-core", "pyro-directory", "pyro-image", "pyro-workspace"]),
+    (
+        "pyro-node",
+        &[
+            "pyro-api",
+            "pyro-core",
+            "pyro-directory",
+            "pyro-image",
+            "pyro-manifest",
+            "pyro-workspace",
+        ],
+    ),
     // Works without a node, so it boots its own guest and speaks to it.
     (
         "pyro-doctor",

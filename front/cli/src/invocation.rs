@@ -53,14 +53,6 @@ impl Invocation {
     pub(crate) fn unbuilt(&self) -> Option<String> {
         let mut words = self.words.iter().map(String::as_str);
         let first = words.next()?;
-        let service = |noun: &str| matches!(noun, "service" | "svc");
-        let of_service = if is_workspace(first) { self.words.get(1..) } else { self.words.get(..) };
-        if let Some([noun, verb, ..]) = of_service
-            && service(noun)
-            && matches!(verb.as_str(), "up" | "down")
-        {
-            return Some(format!("service {verb}"));
-        }
         let (shown, verb) = if is_workspace(first) {
             let verb = words.next()?;
             (format!("workspace {verb}"), verb)
@@ -146,8 +138,7 @@ mod tests {
     fn what_is_not_built_is_known_by_name() {
         assert_eq!(of("pyro workspace snapshot list w").unbuilt().unwrap(), "workspace snapshot");
         assert_eq!(of("pyro forward w 80").unbuilt().unwrap(), "forward");
-        assert_eq!(of("pyro ws svc up w").unbuilt().unwrap(), "service up");
-        assert_eq!(of("pyro svc stop up").unbuilt(), None);
+        assert_eq!(of("pyro ws svc up w").unbuilt(), None);
         assert_eq!(of("pyro shell w").unbuilt(), None);
     }
 }

@@ -386,7 +386,8 @@ fn every_exit_code_is_the_tables() {
         (1, "status @"),
         (1, "create --secret A=b"),
         (1, "mcp serve"),
-        (1, "workspace service up w"),
+        (1, "service up w -f absent.toml"),
+        (2, "service up w -f a.toml --path b"),
         (2, "service start w"),
         (2, "service start w web"),
         (2, "service start w web --ready-tcp a:1 --ready-file b -- ls"),
@@ -442,4 +443,56 @@ fn a_shell_completes_workspaces_as_they_are() {
     let seen = command.envs(shell).output().unwrap();
     let seen = String::from_utf8(seen.stdout).unwrap();
     assert!(seen.contains("web") && seen.contains("0000000000bb"), "{seen}");
+}
+
+#[test]
+fn a_file_of_services_is_sent_with_what_it_names_and_what_came_of_it_is_told() {
+    let answer = json!({
+        "workspace_id": W, "file": "pyro.toml", "count": 2, "failed_count": 1, "timed_out": false,
+        "failure": {"ok": false, "error": "service web is not as it should be",
+            "code": "services_failed", "hints": [], "kind": "failed", "causes": []},
+        "notices": ["labels (of web) is ignored"],
+        "services": [
+            {"service_name": "old", "action": "orphaned", "service": null, "log_tail": [],
+                "failure": null},
+            {"service_name": "web", "action": "failed", "service": null, "log_tail": ["no port"],
+                "failure": {"ok": false, "error": "service web ended with exit code 3",
+                    "code": "service_exited", "hints": [], "kind": "failed", "causes": []}},
+        ],
+    });
+    let needs = json!({"variables": ["PORT", "GONE"],
+        "env_files": [{"path": "web.env", "required": true}]});
+    let node = FakeNode::new()
+        .json("POST /v1/manifests/needs", needs)
+        .json(&format!("POST /v1/workspaces/{W}/services/up"), answer);
+    for (name, text) in [("pyro.toml", "[services]"), (".env", "A=1"), ("web.env", "B=2")] {
+        std::fs::write(node.home.path().join(name), text).unwrap();
+    }
+    let mut up = node.command(&["service", "up", W, "web", "--env", "STAGE=test"]);
+    let output = up.env("PORT", "80").env("UNNAMED", "x").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let heard = node.heard.lock().unwrap();
+    let (_, sent) = heard.iter().find(|(line, _)| line.ends_with("/services/up")).unwrap();
+    assert_eq!(sent["variables"], json!({"STAGE": "test", "PORT": "80"}));
+    assert_eq!(sent["services"], json!(["web"]));
+    assert_eq!(
+        sent["file"],
+        json!({"name": "pyro.toml", "text": "[services]", "dot_env": "A=1",
+            "env_files": {"web.env": "B=2"}})
+    );
+    drop(heard);
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(stdout.contains("web      failed    -"), "{stdout}");
+    for part in [
+        "note: labels (of web) is ignored",
+        "error: service web ended with exit code 3",
+        "  | no port",
+        "--remove-orphans",
+    ] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+    let json = node.command(&["service", "up", W, "--json"]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"services_failed".into()));
 }

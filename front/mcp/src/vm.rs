@@ -133,7 +133,9 @@ pub(crate) async fn create(call: &Call) -> Result<Answer, Problem> {
 pub(crate) async fn start(call: &Call) -> Result<Answer, Problem> {
     let node = call.node().await?;
     let vm = find(call, &node).await?.workspace_id.to_string();
-    let vm = call.within("starting the VM", async move { node.start_workspace(&vm).await }).await?;
+    let vm = call
+        .within("starting the VM", async move { node.start_workspace(&vm, true).await })
+        .await?;
     Ok(shown(&vm))
 }
 

@@ -125,7 +125,7 @@ pub(crate) async fn update(call: &Call) -> Result<Answer, Problem> {
 pub(crate) async fn start(call: &Call) -> Result<Answer, Problem> {
     let (node, workspace) = (call.node().await?, call.workspace("workspace_id")?);
     call.progress.tell("starting the VM").await;
-    let start = async move { node.start_workspace(&workspace).await };
+    let start = async move { node.start_workspace(&workspace, true).await };
     Ok(shown(&call.within("starting the workspace", start).await?))
 }
 

@@ -21,6 +21,7 @@ use crate::{
     agent::Agent,
     clock, console,
     exec::{self, Exec, Input, Order},
+    file,
     frames::{FrameReader, FrameWriter, StreamError},
     personal, power,
     refusal::Refusal,
@@ -133,6 +134,7 @@ where
         Verb::ReadServiceEvents(call) => {
             return service::read_events(call.sequence, reader, writer, agent).await;
         }
+        Verb::ReadFile(call) => return file::read(call, writer, agent).await,
         verb => service::answer(verb, agent).await,
     };
     match done {

@@ -25,6 +25,7 @@ mod console;
 mod descriptor;
 mod drives;
 mod exec;
+mod file;
 mod frames;
 mod personal;
 mod power;

@@ -140,13 +140,38 @@ pub enum Refusal {
     /// The same, told once already.
     #[error("{}", .0.message)]
     Told(Problem),
+    /// A file that is not read.
+    #[error("{path} {problem}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        problem: FileProblem,
+    },
     /// The call's task died.
     #[error("the call was interrupted")]
     Interrupted,
 }
 
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileProblem {
+    /// It is not there.
+    #[error("is not there")]
+    NotFound,
+    /// It is a directory, a device, a pipe.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// It is longer than was asked for, bytes.
+    #[error("is larger than {0} bytes")]
+    TooLarge(u64),
+    /// It cannot be read.
+    #[error("cannot be read")]
+    Unreadable(#[source] io::Error),
+}
+
 /// Text of the caller's in an error: shortened, never more than a line.
-fn shown(bytes: &[u8]) -> String {
+pub fn shown(bytes: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -213,6 +238,10 @@ impl Refusal {
             Self::ServiceTooLarge(_) => "service_too_large",
             Self::ServiceFiles(_) => "service_failed",
             Self::Told(problem) => &problem.code,
+            Self::File { problem: FileProblem::NotFound, .. } => "file_not_found",
+            Self::File { problem: FileProblem::NotRegular, .. } => "file_not_regular",
+            Self::File { problem: FileProblem::TooLarge(_), .. } => "file_too_large",
+            Self::File { problem: FileProblem::Unreadable(_), .. } => "file_unreadable",
             Self::Interrupted => "interrupted",
         }
     }
@@ -223,7 +252,10 @@ impl Refusal {
             return problem.clone();
         }
         let mut causes = Vec::new();
-        let mut next = self.source();
+        let mut next = match self {
+            Self::File { problem, .. } => problem.source(),
+            _ => self.source(),
+        };
         while let (Some(cause), true) = (next, causes.len() < 8) {
             causes.push(cause.to_string());
             next = cause.source();

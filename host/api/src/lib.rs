@@ -10,6 +10,7 @@ mod exec;
 mod node;
 mod service;
 mod stream;
+mod up;
 mod workspace;
 
 pub use environment::{
@@ -33,6 +34,10 @@ pub use service::{
 pub use stream::{
     ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, STREAM_PROTOCOL, ServerControl,
     StreamFrame, StreamKind, stream_header,
+};
+pub use up::{
+    DownResult, DownService, DownServices, GivenFile, ManifestNeeds, ManifestRequest, NamedEnvFile,
+    UpResult, UpService, UpServices,
 };
 pub use workspace::{
     CreateWorkspace, DeletedWorkspace, PruneWorkspaces, PrunedWorkspaces, UpdateWorkspace,

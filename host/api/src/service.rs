@@ -108,6 +108,9 @@ pub struct Service {
     pub cpu_seconds: f64,
     /// Bytes it wrote, kept or dropped.
     pub log_bytes: LogBytes,
+    /// The file it was last started from by `up`; null where it was started by itself.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// How a run ended.

@@ -204,9 +204,16 @@ impl Node {
         self.json(Call::new(Method::DELETE, in_workspace(workspace, ""))).await
     }
 
-    /// `POST /v1/workspaces/{w}/start`.
-    pub async fn start_workspace(&self, workspace: &str) -> Result<Workspace, ClientError> {
-        self.json(Call::new(Method::POST, in_workspace(workspace, "/start"))).await
+    /// `POST /v1/workspaces/{w}/start`; with `resume`, services that ran when it was stopped run
+    /// again.
+    pub async fn start_workspace(
+        &self,
+        workspace: &str,
+        resume: bool,
+    ) -> Result<Workspace, ClientError> {
+        let query = [("no_resume", (!resume).then(|| "true".to_owned()))];
+        let target = with_query(in_workspace(workspace, "/start"), &query);
+        self.json(Call::new(Method::POST, target)).await
     }
 
     /// `POST /v1/workspaces/{w}/stop`; the grace period is the node's default when `None`.

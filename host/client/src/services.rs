@@ -2,8 +2,9 @@
 
 use http::Method;
 use pyro_api::{
-    DeletedService, RestartService, Service, ServiceList, ServiceLogEntry, ServiceLogs,
-    SignalService, StartService, StartedService, StopService, WorkspaceEvent,
+    DeletedService, DownResult, DownServices, ManifestNeeds, ManifestRequest, RestartService,
+    Service, ServiceList, ServiceLogEntry, ServiceLogs, SignalService, StartService,
+    StartedService, StopService, UpResult, UpServices, WorkspaceEvent,
 };
 
 use crate::{
@@ -48,6 +49,33 @@ fn one(workspace: &str, service: &str, rest: &str) -> String {
 }
 
 impl Node {
+    /// `POST /v1/workspaces/{w}/services/up`: answers when each service of the file is ready, or
+    /// cannot be any more.
+    pub async fn up_services(
+        &self,
+        workspace: &str,
+        request: &UpServices,
+    ) -> Result<UpResult, ClientError> {
+        self.json(Call::new(Method::POST, route(workspace, "/up")).json(request)).await
+    }
+
+    /// `POST /v1/workspaces/{w}/services/down`: answers when they are gone.
+    pub async fn down_services(
+        &self,
+        workspace: &str,
+        request: &DownServices,
+    ) -> Result<DownResult, ClientError> {
+        self.json(Call::new(Method::POST, route(workspace, "/down")).json(request)).await
+    }
+
+    /// `POST /v1/manifests/needs`.
+    pub async fn manifest_needs(
+        &self,
+        request: &ManifestRequest,
+    ) -> Result<ManifestNeeds, ClientError> {
+        self.json(Call::new(Method::POST, "/v1/manifests/needs").json(request)).await
+    }
+
     /// `GET /v1/workspaces/{w}/services`.
     pub async fn services(&self, workspace: &str) -> Result<ServiceList, ClientError> {
         self.get(route(workspace, "")).await
@@ -151,6 +179,16 @@ impl Node {
     ) -> Result<Documents<WorkspaceEvent>, ClientError> {
         let query =
             [("after", Some(after.to_string())), ("follow", follow.then(|| "true".to_owned()))];
+        let target = with_query(format!("/v1/workspaces/{}/events", segment(workspace)), &query);
+        self.documents(Call::new(Method::GET, target)).await
+    }
+
+    /// `GET /v1/workspaces/{w}/events`: state changes from now on. It has begun when this returns.
+    pub async fn new_events(
+        &self,
+        workspace: &str,
+    ) -> Result<Documents<WorkspaceEvent>, ClientError> {
+        let query = [("new_only", Some("true".to_owned())), ("follow", Some("true".to_owned()))];
         let target = with_query(format!("/v1/workspaces/{}/events", segment(workspace)), &query);
         self.documents(Call::new(Method::GET, target)).await
     }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::routes::{environments, execs, node, run, services, workspaces};
+use crate::routes::{environments, execs, node, run, services, up, workspaces};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -52,6 +52,9 @@ use crate::routes::{environments, execs, node, run, services, workspaces};
         services::logs,
         services::stream_logs,
         services::events,
+        up::needs,
+        up::up,
+        up::down,
         run::run,
     ),
     components(schemas(pyro_api::BuildEvent, pyro_api::ErrorBody, pyro_api::RunResult,))

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use pyro_api::{
-    ErrorBody, Exec, ExecResult, ListeningPort, LogBytes, Service, ServiceExit, ServiceLogEntry,
-    ServiceProbe, StartedService, Workspace, WorkspaceEvent, WorkspaceLastCommand, WorkspaceSeed,
-    WorkspaceSummary,
+    DownResult, DownService, ErrorBody, Exec, ExecResult, ListeningPort, LogBytes, Service,
+    ServiceExit, ServiceLogEntry, ServiceProbe, StartedService, UpResult, UpService, Workspace,
+    WorkspaceEvent, WorkspaceLastCommand, WorkspaceSeed, WorkspaceSummary,
 };
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
-    ExecRecord, ExecState, Handle, LogEntry, OnExpiry, Outcome, Phase, ServiceEvent, ServiceRecord,
-    Snapshot, WorkspaceRecord,
+    Action, ExecRecord, ExecState, Handle, LogEntry, OnExpiry, Outcome, Phase, ServiceEvent,
+    ServiceRecord, Snapshot, WorkspaceRecord,
 };
 
 /// How commands reach their guest.
@@ -189,6 +189,7 @@ pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Serv
         memory_bytes: record.memory_bytes,
         cpu_seconds: record.cpu_micros as f64 / 1e6,
         log_bytes: LogBytes { stdout: record.stdout_bytes, stderr: record.stderr_bytes },
+        source: (!record.source.is_empty()).then(|| record.source.clone()),
     }
 }
 
@@ -204,6 +205,106 @@ pub(crate) fn started_service(
         log_tail: if failure.is_some() { started.log_tail.clone() } else { Vec::new() },
         notices,
         failure: failure.map(ErrorBody::from),
+    }
+}
+
+/// What came of an up.
+pub(crate) fn up(
+    workspace_id: WorkspaceId,
+    file: String,
+    report: &pyro_workspace::UpReport,
+    notices: Vec<String>,
+) -> UpResult {
+    let services: Vec<_> =
+        report.services.iter().map(|service| up_service(workspace_id, service)).collect();
+    UpResult {
+        workspace_id,
+        file,
+        count: services.len(),
+        failed_count: services.iter().filter(|service| service.failure.is_some()).count(),
+        failure: not_up(workspace_id, &services).map(ErrorBody::from),
+        services,
+        timed_out: report.timed_out,
+        notices,
+    }
+}
+
+/// Which services of several are not as they should be; none where all are.
+fn not_up(workspace_id: WorkspaceId, services: &[UpService]) -> Option<Problem> {
+    let failed: Vec<_> = services.iter().filter(|service| service.failure.is_some()).collect();
+    let first = failed.first()?;
+    let names: Vec<_> = failed.iter().map(|service| service.service_name.as_str()).collect();
+    let message = match names.as_slice() {
+        [name] => format!("service {name} is not as it should be"),
+        names => {
+            let (count, all) = (names.len(), services.len());
+            format!("{count} of {all} services are not as they should be: {}", names.join(", "))
+        }
+    };
+    let mut problem = Problem::failed("services_failed", message);
+    for service in failed.iter().take(8) {
+        problem = problem.cause(service.failure.as_ref().map_or("", |it| it.error.as_str()));
+    }
+    let name = &first.service_name;
+    Some(problem.hint(format!("what it printed: pyro service logs {workspace_id} {name}")))
+}
+
+fn up_service(workspace_id: WorkspaceId, up: &pyro_workspace::UpService) -> UpService {
+    let service_name = up.name.to_string();
+    let started = match &up.result {
+        Ok(started) => started,
+        Err(problem) => {
+            return UpService {
+                service_name,
+                action: "failed".into(),
+                service: None,
+                log_tail: Vec::new(),
+                failure: Some(ErrorBody::from(problem.clone())),
+            };
+        }
+    };
+    let record = &started.record;
+    let code = record.last_exit.as_ref().and_then(|exit| exit.exit_code);
+    let failure = match (started.outcome, code) {
+        (Some(Outcome::Ended), Some(code)) if up.is_job && !record.state.is_active() => {
+            Some(Problem::failed(
+                "service_exited",
+                format!("service {service_name} ended with exit code {code}"),
+            ))
+        }
+        (Some(outcome), _) => not_ready(record, outcome),
+        (None, _) => None,
+    };
+    let action = match up.action {
+        _ if failure.is_some() => "failed",
+        Action::Started => "started",
+        Action::Restarted => "restarted",
+        Action::Unchanged => "unchanged",
+        Action::Orphaned => "orphaned",
+        Action::Stopped => "stopped",
+        Action::Refused => "failed",
+    };
+    UpService {
+        service_name,
+        action: action.into(),
+        service: Some(service(workspace_id, record)),
+        log_tail: if failure.is_some() { started.log_tail.clone() } else { Vec::new() },
+        failure: failure.map(ErrorBody::from),
+    }
+}
+
+/// What came of a down.
+pub(crate) fn down(workspace_id: WorkspaceId, services: &[(ServiceRecord, bool)]) -> DownResult {
+    let of = |(record, ran): &(ServiceRecord, bool)| DownService {
+        service_name: record.name.to_string(),
+        action: if *ran { "stopped" } else { "unchanged" }.into(),
+        service: service(workspace_id, record),
+    };
+    DownResult {
+        workspace_id,
+        count: services.len(),
+        stopped_count: services.iter().filter(|(_, ran)| *ran).count(),
+        services: services.iter().map(of).collect(),
     }
 }
 

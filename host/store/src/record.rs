@@ -110,6 +110,9 @@ pub struct WorkspaceRecord {
     pub last_command: Option<LastCommand>,
     /// How often the workload was restarted in the running VM.
     pub workload_restarts: u32,
+    /// Whether its newest start leaves the services that ran before as they are.
+    #[serde(default)]
+    pub holds_services: bool,
 }
 
 /// How far an exec came.
@@ -231,6 +234,9 @@ pub struct ServiceRecord {
     pub run: u64,
     /// Counts the changes of this record in the guest.
     pub revision: u64,
+    /// The file it was last started from; empty: a call of its own.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// How a run of a service ended.

@@ -141,6 +141,19 @@ impl Store {
         Ok(newest.unwrap_or(0) as u64)
     }
 
+    /// The cursor of a workspace's newest event; 0 where it has none.
+    pub fn newest_event(&self, workspace: WorkspaceId) -> Result<u64, StoreError> {
+        let newest: Option<i64> = self
+            .connection()
+            .query_row(
+                "SELECT MAX(id) FROM events WHERE workspace = ?1",
+                params![workspace.to_string()],
+                |row| row.get(0),
+            )
+            .map_err(failed("read the events"))?;
+        Ok(newest.and_then(|newest| u64::try_from(newest).ok()).unwrap_or(0))
+    }
+
     /// Events after a cursor, oldest first, with theirs; at most so many, and fewer where they are
     /// long. None: there are no more.
     pub fn events_after(
@@ -244,6 +257,7 @@ mod tests {
             listening: Vec::new(),
             run: 1,
             revision,
+            source: String::new(),
         };
         ServiceEvent { at: revision, service, deleted: false }
     }

@@ -334,6 +334,7 @@ pub(crate) mod tests {
             command_count: 0,
             last_command: None,
             workload_restarts: 0,
+            holds_services: false,
         }
     }
 

@@ -199,7 +199,9 @@ impl From<WorkspaceError> for Problem {
                     | "dependency_cycle"
                     | "dependency_not_found"
                     | "too_many_services"
-                    | "service_too_large" => Self::invalid(code, message),
+                    | "service_too_large"
+                    | "file_not_regular"
+                    | "file_too_large" => Self::invalid(code, message),
                     "exec_not_found" | "service_not_found" => Self::not_found(code, message),
                     "service_already_running" | "service_not_running" | "service_needed" => {
                         Self::conflict(code, message)

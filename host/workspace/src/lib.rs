@@ -40,4 +40,6 @@ pub use pyro_store::{
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};
-pub use service::{LogEntry, LogQuery, Outcome, ServiceLog, StartedService};
+pub use service::{
+    Action, LogEntry, LogQuery, Outcome, ServiceLog, StartedService, Up, UpReport, UpService,
+};

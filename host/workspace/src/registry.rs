@@ -169,6 +169,7 @@ impl Workspaces {
             command_count: 0,
             last_command: None,
             workload_restarts: 0,
+            holds_services: false,
         };
         context.store.save_workspace_durably(&record)?;
         let (tell, told) = oneshot::channel();
@@ -351,6 +352,7 @@ mod tests {
             command_count: 0,
             last_command: None,
             workload_restarts: 0,
+            holds_services: false,
         }
     }
 

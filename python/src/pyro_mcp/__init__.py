@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         NotFoundError,
         PyroError,
         ServiceFailedError,
+        ServicesFailedError,
     )
     from .probes import HealthCheck, Probe
     from .process import Process
@@ -73,6 +74,7 @@ __all__ = [
     "ServiceFailedError",
     "ServiceInfo",
     "Services",
+    "ServicesFailedError",
     "Workspace",
     "WorkspaceInfo",
     "__version__",

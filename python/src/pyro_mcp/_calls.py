@@ -15,6 +15,7 @@ from .errors import (
     NotAvailableError,
     NotFoundError,
     ServiceFailedError,
+    ServicesFailedError,
     not_available,
 )
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .payloads import (
         ServiceLogEntry,
         StartedService,
+        UpResult,
         VmCleanup,
         Workspace,
         WorkspaceEvent,
@@ -203,8 +205,8 @@ def delete_workspace(workspace: str) -> Call:
     return Call("DELETE", in_workspace(workspace))
 
 
-def start_workspace(workspace: str) -> Call:
-    return Call("POST", in_workspace(workspace, "/start"))
+def start_workspace(workspace: str, no_resume: bool = False) -> Call:
+    return Call("POST", with_query(in_workspace(workspace, "/start"), no_resume=no_resume or None))
 
 
 def stop_workspace(workspace: str, grace_seconds: float | None) -> Call:
@@ -394,6 +396,55 @@ def list_services(workspace: str) -> Call:
 
 def start_service(workspace: str, document: dict[str, Any]) -> Call:
     return Call("POST", in_workspace(workspace, "/services"), document)
+
+
+def manifest_needs(name: str, text: str, dot_env: str | None, variables: Mapping[str, str]) -> Call:
+    document = _said(
+        {"name": name, "text": text}, dot_env=(dot_env, None), variables=(dict(variables), {})
+    )
+    return Call("POST", "/v1/manifests/needs", document)
+
+
+def up_services(
+    workspace: str,
+    *,
+    file: Mapping[str, Any] | None,
+    path: str | None,
+    variables: Mapping[str, str],
+    services: Sequence[str],
+    remove_orphans: bool,
+    no_wait: bool,
+    timeout_seconds: float | None,
+    no_start: bool,
+) -> Call:
+    document = _said(
+        {},
+        file=(dict(file) if file is not None else None, None),
+        path=(path, None),
+        variables=(dict(variables), {}),
+        services=([services] if isinstance(services, str) else list(services), []),
+        remove_orphans=(remove_orphans, False),
+        no_wait=(no_wait, False),
+        timeout_seconds=(timeout_seconds, None),
+        no_start=(no_start, False),
+    )
+    return Call("POST", in_workspace(workspace, "/services/up"), document)
+
+
+def down_services(workspace: str, services: Sequence[str], file: str | None) -> Call:
+    document = _said(
+        {},
+        services=([services] if isinstance(services, str) else list(services), []),
+        file=(file, None),
+    )
+    return Call("POST", in_workspace(workspace, "/services/down"), document)
+
+
+def all_up(result: UpResult) -> UpResult:
+    """What came of an up, where all of it is as it should be."""
+    if result["failure"] is not None:
+        raise ServicesFailedError(result)
+    return result
 
 
 def _in_service(workspace: str, service: str, rest: str = "") -> str:

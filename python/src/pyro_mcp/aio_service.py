@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from ._location import StrPath
+    from .payloads import DownResult, UpResult
 
 __all__ = ["AsyncService", "AsyncServices"]
 
@@ -204,3 +205,34 @@ class AsyncServices:
             self._workspace_id, ended=ended, timeout_seconds=timeout
         )
         return tuple(ServiceInfo.of(one) for one in waited["services"])
+
+    async def up(
+        self,
+        file: StrPath | None = None,
+        *,
+        path: str | None = None,
+        services: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        remove_orphans: bool = False,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> UpResult:
+        """Makes them what a file declares, and waits until they are ready.
+
+        The file is here, or (`path`, or neither) in the workspace. Raises `ServicesFailedError`
+        where one does not become ready.
+        """
+        return await self._pyro.up_services(
+            self._workspace_id,
+            file=file,
+            path=path,
+            services=services,
+            env=env,
+            remove_orphans=remove_orphans,
+            no_wait=not wait,
+            timeout_seconds=timeout,
+        )
+
+    async def down(self, services: Sequence[str] = (), *, file: str | None = None) -> DownResult:
+        """Stops those that came from files, the ones that others need last."""
+        return await self._pyro.down_services(self._workspace_id, services=services, file=file)

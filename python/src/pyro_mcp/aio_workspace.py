@@ -263,9 +263,9 @@ class AsyncWorkspace:
         """Stops it: its commands are ended, its disk is synced, its VM ended."""
         return self._seen(await self._pyro.stop_workspace(self.id, grace_seconds=grace))
 
-    async def start(self) -> WorkspaceInfo:
-        """Starts it with the disk it had."""
-        return self._seen(await self._pyro.start_workspace(self.id))
+    async def start(self, *, resume: bool = True) -> WorkspaceInfo:
+        """Starts it with the disk it had; without `resume`, its services stay stopped."""
+        return self._seen(await self._pyro.start_workspace(self.id, no_resume=not resume))
 
     async def delete(self) -> None:
         """Deletes it with its disk and records."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 from . import _calls as calls
 from . import payloads
 from ._location import StrPath, locate, resolve
+from ._manifest import Given
 from ._transfer import BUILD_SILENCE, build_event, opened, pieces
 from ._transport import Transport
 from .errors import FailedError
@@ -321,10 +322,13 @@ class Pyro:
         )
         return stopped
 
-    def start_workspace(self, workspace_id: str) -> payloads.Workspace:
-        """Starts a workspace with the disk it had; one that runs is answered as it is."""
+    def start_workspace(self, workspace_id: str, *, no_resume: bool = False) -> payloads.Workspace:
+        """Starts a workspace with the disk it had; one that runs is answered as it is.
+
+        Services that ran when it was stopped run again, unless `no_resume`.
+        """
         started: payloads.Workspace = self._transport.json(
-            calls.start_workspace(self._name(workspace_id))
+            calls.start_workspace(self._name(workspace_id), no_resume)
         )
         return started
 
@@ -652,6 +656,69 @@ class Pyro:
                     )
                 )
         return {"count": len(services), "services": services}
+
+    def up_services(
+        self,
+        workspace_id: str,
+        *,
+        file: StrPath | None = None,
+        path: str | None = None,
+        services: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        remove_orphans: bool = False,
+        no_wait: bool = False,
+        timeout_seconds: float | None = None,
+        no_start: bool = False,
+    ) -> payloads.UpResult:
+        """Makes the services of a workspace what a file declares, and waits until they are ready.
+
+        `file` is a `pyro.toml` or compose file here: what it names is taken from `env`, else from
+        the environment here, and its `.env` and `env_file`s are read beside it. Otherwise the file
+        is in the workspace: at `path`, or the first of the usual names in `/workspace`; it sees
+        `env` alone. Services that run as they should are left alone, those that changed are
+        restarted. Raises `ServicesFailedError` where one does not become ready.
+        """
+        name = self._name(workspace_id)
+        variables = dict(env or {})
+        document = None
+        if file is not None:
+            given = Given(file, variables)
+            needs = self._manifest_needs(given)
+            if given.look_up(needs["variables"]):
+                # Paths may have some.
+                needs = self._manifest_needs(given)
+            document = given.document([dict(named) for named in needs["env_files"]])
+            variables = given.variables
+        call = calls.up_services(
+            name,
+            file=document,
+            path=path,
+            variables=variables,
+            services=services,
+            remove_orphans=remove_orphans,
+            no_wait=no_wait,
+            timeout_seconds=timeout_seconds,
+            no_start=no_start,
+        )
+        more = calls.PATIENCE if timeout_seconds is None else timeout_seconds
+        return calls.all_up(self._transport.json(call, more=more))
+
+    def _manifest_needs(self, given: Given) -> payloads.ManifestNeeds:
+        call = calls.manifest_needs(given.name, given.text, given.dot_env, given.variables)
+        needs: payloads.ManifestNeeds = self._transport.json(call)
+        return needs
+
+    def down_services(
+        self, workspace_id: str, *, services: Sequence[str] = (), file: str | None = None
+    ) -> payloads.DownResult:
+        """Stops the services that came from files, those that others need last.
+
+        Only those of these names, and only those that came from a file of this name (or at this
+        path in the workspace), where they are given.
+        """
+        call = calls.down_services(self._name(workspace_id), services, file)
+        stopped: payloads.DownResult = self._transport.json(call, more=calls.PATIENCE)
+        return stopped
 
     def signal_service(
         self,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .payloads import StartedService
+    from .payloads import StartedService, UpResult
     from .results import CommandResult, ServiceInfo
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "NotFoundError",
     "PyroError",
     "ServiceFailedError",
+    "ServicesFailedError",
 ]
 
 
@@ -145,6 +146,34 @@ class ServiceFailedError(FailedError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.service,))
+
+
+class ServicesFailedError(FailedError):
+    """Of the services that a file declares, some are not as they should be."""
+
+    # How many of the last lines of each are shown with the message.
+    _SHOWN: ClassVar[int] = 20
+
+    def __init__(self, result: UpResult) -> None:
+        failure: Mapping[str, Any] = result["failure"] or {}
+        super().__init__(
+            str(failure.get("error", "services are not as they should be")),
+            code=str(failure.get("code", "services_failed")),
+            hints=[str(hint) for hint in failure.get("hints") or ()],
+            causes=[str(cause) for cause in failure.get("causes") or ()],
+        )
+        self.result = result
+        """What was done about each service, with its `failure` and its `log_tail`."""
+        shown = [
+            f"  {one['service_name']} | {line}"
+            for one in result["services"]
+            for line in one["log_tail"][-self._SHOWN :]
+        ]
+        if shown:
+            self.__notes__ = [*getattr(self, "__notes__", ()), *shown]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.result,))
 
 
 _OF_KIND: dict[str, type[PyroError]] = {

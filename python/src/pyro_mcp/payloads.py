@@ -13,6 +13,9 @@ __all__ = [
     "DeletedService",
     "DeletedWorkspace",
     "DiskUsage",
+    "DownResult",
+    "DownService",
+    "DownServices",
     "Environment",
     "EnvironmentCatalog",
     "ErrorBody",
@@ -20,9 +23,13 @@ __all__ = [
     "ExecList",
     "ExecLogEntry",
     "ExecResult",
+    "GivenFile",
     "ImportedEnvironment",
     "ListeningPort",
     "LogBytes",
+    "ManifestNeeds",
+    "ManifestRequest",
+    "NamedEnvFile",
     "NodeStatus",
     "NodeStopped",
     "PrunedEnvironments",
@@ -40,6 +47,9 @@ __all__ = [
     "StartedService",
     "StopService",
     "Terminal",
+    "UpResult",
+    "UpService",
+    "UpServices",
     "VmCleanup",
     "Workspace",
     "WorkspaceDiskUsage",
@@ -150,6 +160,45 @@ class DiskUsage(TypedDict):
 
     workspaces: list[WorkspaceDiskUsage]
     """Each workspace, largest first."""
+
+
+class DownResult(TypedDict):
+    """What came of a down."""
+
+    count: int
+    """How many services are told of."""
+
+    services: list[DownService]
+    """Each, by name."""
+
+    stopped_count: int
+    """How many of them ran."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class DownService(TypedDict):
+    """A service after a down."""
+
+    action: str
+    """`stopped`, or `unchanged` where it did not run."""
+
+    service: Service
+    """As it stands."""
+
+    service_name: str
+    """Its name."""
+
+
+class DownServices(TypedDict):
+    """Stops the services that came from a file."""
+
+    file: str | None
+    """From which: its name, or its path in the workspace. Default: from any."""
+
+    services: list[str] | None
+    """Only these. Default: all."""
 
 
 class Environment(TypedDict):
@@ -377,6 +426,22 @@ class ExecResult(Exec):
     """UTF-8 with replacement."""
 
 
+class GivenFile(TypedDict):
+    """A file of services with what it needs of where it lies."""
+
+    dot_env: str | None
+    """The text of `.env` beside it: variables where `variables` has none."""
+
+    env_files: dict[str, str | None] | None
+    """Texts of the files of variables that it names, by path as it gives them; null: not there."""
+
+    name: str
+    """Its name; the ending says what it is: `.toml`, or `.yaml` or `.yml` for a compose file."""
+
+    text: str
+    """Its text."""
+
+
 class ImportedEnvironment(Environment):
     """The reply to an import."""
 
@@ -402,6 +467,42 @@ class LogBytes(TypedDict):
 
     stdout: int
     """Of stdout."""
+
+
+class ManifestNeeds(TypedDict):
+    """What a file of services needs of where it lies."""
+
+    env_files: list[NamedEnvFile]
+    """Files of variables it names: absolute, or relative to it."""
+
+    variables: list[str]
+    """Variables it names."""
+
+
+class ManifestRequest(TypedDict):
+    """Asks what a file of services needs of where it lies."""
+
+    dot_env: str | None
+    """The text of `.env` beside it."""
+
+    name: str
+    """Its name."""
+
+    text: str
+    """Its text."""
+
+    variables: dict[str, str] | None
+    """Values of variables, as far as they are known: paths may have some."""
+
+
+class NamedEnvFile(TypedDict):
+    """A file of variables."""
+
+    path: str
+    """Where it is."""
+
+    required: bool
+    """Whether it is an error where it is not there."""
 
 
 class NodeStatus(TypedDict):
@@ -566,6 +667,9 @@ class Service(TypedDict):
 
     service_name: str
     """Its name."""
+
+    source: str | None
+    """The file it was last started from by `up`; null where it was started by itself."""
 
     started_at: float | None
     """Beginning of its newest run."""
@@ -739,6 +843,84 @@ class Terminal(TypedDict):
 
     rows: int
     """Rows."""
+
+
+class UpResult(TypedDict):
+    """What came of an up."""
+
+    count: int
+    """How many services are told of."""
+
+    failed_count: int
+    """How many of them are not as they should be."""
+
+    failure: ErrorBody | None
+
+    file: str
+    """The file, as its services know it."""
+
+    notices: list[str]
+    """What the caller should know, for example what of the file was ignored."""
+
+    services: list[UpService]
+    """Each, after those it depends on; then orphans."""
+
+    timed_out: bool
+    """Whether the time to wait was over first."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class UpService(TypedDict):
+    """What was done about a service."""
+
+    action: str
+    """`started`, `restarted`, `unchanged`, `failed`; of one that is not in the file any more
+    `orphaned`, or `stopped`.
+    """
+
+    failure: ErrorBody | None
+
+    log_tail: list[str]
+    """Where it did not become ready: its last lines of output."""
+
+    service: Service | None
+
+    service_name: str
+    """Its name."""
+
+
+class UpServices(TypedDict):
+    """Makes the services of a workspace what a file declares: those that run as they should are
+    left
+    """
+
+    file: GivenFile | None
+
+    no_start: bool | None
+    """Do not start a stopped workspace for this; fail instead."""
+
+    no_wait: bool | None
+    """Answer at once, rather than when each is ready or cannot be any more."""
+
+    path: str | None
+    """Where it is in the workspace instead; a relative path is under `/workspace`. Default: the
+    first of `pyro.toml`, `compose.yaml`, `compose.yml`, `docker-compose.yaml` and
+    `docker-compose.yml` that is there. Files it names are read beside it.
+    """
+
+    remove_orphans: bool | None
+    """Stop those that came from the file before and are not in it any more."""
+
+    services: list[str] | None
+    """Only these, and those they depend on. Default: all."""
+
+    timeout_seconds: float | None
+    """Wait for so many seconds at most. Default: for as long as each may take."""
+
+    variables: dict[str, str] | None
+    """Values of variables that it names."""
 
 
 class VmCleanup(TypedDict):

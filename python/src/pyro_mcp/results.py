@@ -270,6 +270,8 @@ class ServiceInfo(_Payload):
     """Bytes it wrote to stdout."""
     stderr_bytes: int
     """Bytes it wrote to stderr."""
+    source: str | None = None
+    """The file it was last started from by `up`."""
     notices: tuple[str, ...] = ()
     """What the caller should know, for example that the workspace was started for it."""
 

@@ -262,9 +262,9 @@ class Workspace:
         """Stops it: its commands are ended, its disk is synced, its VM ended."""
         return self._seen(self._pyro.stop_workspace(self.id, grace_seconds=grace))
 
-    def start(self) -> WorkspaceInfo:
-        """Starts it with the disk it had."""
-        return self._seen(self._pyro.start_workspace(self.id))
+    def start(self, *, resume: bool = True) -> WorkspaceInfo:
+        """Starts it with the disk it had; without `resume`, its services stay stopped."""
+        return self._seen(self._pyro.start_workspace(self.id, no_resume=not resume))
 
     def delete(self) -> None:
         """Deletes it with its disk and records."""

@@ -513,3 +513,149 @@ fn fifty_services_start_at_once_and_stop() {
     });
     assert_eq!(of.service("list", &["--json"]).ok().json()["running_count"], 0);
 }
+
+/// What was done about each service, by name.
+fn actions(result: &Value) -> Vec<(&str, &str)> {
+    let services = result["services"].as_array().into_iter().flatten();
+    services
+        .map(|it| {
+            let field = |name| it[name].as_str().unwrap_or_default();
+            (field("service_name"), field("action"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_file_of_services_is_brought_up_changed_and_brought_down() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let project = home.scratch().join("project");
+    std::fs::create_dir_all(&project).unwrap();
+    let up =
+        |words: &[&str]| of.service("up", &[words, &["--json"]].concat()).from_directory(&project);
+    let declare = |text: &str| std::fs::write(project.join("pyro.toml"), text).unwrap();
+    // The one that needs another stands before it.
+    let file = |web: &str, orphan: &str| {
+        format!(
+            "[services.web]\n\
+             command = \"echo up > /tmp/web; trap 'sleep 0.2; exit' TERM; sleep {web} & wait\"\n\
+             ready_file = \"/tmp/web\"\nready_timeout_seconds = \"10m\"\n\
+             depends_on = {{ db = \"ready\", setup = \"completed\" }}\n\
+             [services.db]\ncommand = ['sleep', '1000']\nenv = {{ NAME = \"${{DB_NAME:-main}}\" }}\n\
+             [services.setup]\ncommand = \"echo done\"\n{orphan}"
+        )
+    };
+    let orphan = "[services.old]\ncommand = ['sleep', '2000']\n";
+    declare(&file("1000", orphan));
+    let first = up(&[]).ok().json();
+    let all = [("db", "started"), ("setup", "started"), ("web", "started"), ("old", "started")];
+    assert_eq!(actions(&first), all, "{first}");
+    assert_eq!(first["failure"], Value::Null, "{first}");
+    assert_eq!(of.shown("web")["ready"], true);
+    assert_eq!(of.shown("web")["source"], "pyro.toml");
+    let started = |name: &str| of.shown(name)["started_at"].as_f64().unwrap();
+    assert!(started("web") >= of.shown("db")["ready_at"].as_f64().unwrap());
+
+    // Again: nothing is touched, the job that has done its work included.
+    let run = |name: &str| of.shown(name)["started_at"].clone();
+    let before = ["db", "setup", "web", "old"].map(run);
+    let again = up(&[]).ok().json();
+    assert!(actions(&again).iter().all(|(_, action)| *action == "unchanged"), "{again}");
+    assert_eq!(["db", "setup", "web", "old"].map(run), before);
+
+    // Only what changed is restarted; what is not in the file any more is told.
+    declare(&file("1001", ""));
+    let changed = up(&[]).ok().json();
+    let all =
+        [("db", "unchanged"), ("setup", "unchanged"), ("web", "restarted"), ("old", "orphaned")];
+    assert_eq!(actions(&changed), all, "{changed}");
+    assert_eq!([run("db"), run("old")], [before[0].clone(), before[3].clone()]);
+    let value = ["--env", "DB_NAME=other", "--remove-orphans", "db"];
+    let value = up(&value).ok().json();
+    assert_eq!(actions(&value), [("db", "restarted"), ("old", "stopped")], "{value}");
+    assert_eq!(of.shown("old")["state"], "stopped");
+
+    // Nothing happens where anything in the file is wrong.
+    let circle = "[services.new]\ncommand = 'x'\ndepends_on = ['web']\n\
+                  [services.web]\ncommand = 'x'\ndepends_on = ['new']\n";
+    declare(circle);
+    let problem = up(&[]).code(1).json();
+    assert_eq!(problem["code"], "invalid_manifest", "{problem}");
+    let error = problem["error"].as_str().unwrap();
+    assert!(error.contains("pyro.toml:1") && error.contains("new -> web -> new"), "{problem}");
+    of.service("status", &["new"]).fails("service_not_found");
+    assert_eq!(of.shown("web")["state"], "running");
+
+    // A service that others need is stopped after them.
+    let down = of.service("down", &["--json"]).ok().json();
+    assert_eq!(down["stopped_count"], 2, "{down}");
+    let ended = |name: &str| of.shown(name)["ended_at"].as_f64().unwrap();
+    assert!(ended("db") >= ended("web"));
+    assert_eq!(of.service("down", &["--json"]).ok().json()["stopped_count"], 0);
+}
+
+#[test]
+fn a_compose_file_of_the_workspace_is_brought_up() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let nowhere = home.scratch().join("nowhere");
+    std::fs::create_dir_all(&nowhere).unwrap();
+    let up = |words: &[&str]| {
+        of.service("up", &[words, &["--json"]].concat())
+            .from_directory(&nowhere)
+            .env("SECRET", "no")
+    };
+    assert_eq!(up(&[]).code(1).json()["code"], "manifest_not_found");
+    workspace
+        .sh("mkdir -p /workspace/app; cd /workspace/app; cat > compose.yaml <<'END'
+x-common: &common
+  restart: on-failure
+services:
+  web:
+    <<: *common
+    command: [sh, -c, 'echo $$FROM_FILE $$FROM_ENV $$SECRET > /tmp/seen; exec sleep 1000']
+    env_file: web.env
+    environment: {FROM_ENV: '${GIVEN:?it must be given}', SECRET: '${SECRET:-nothing}'}
+    healthcheck: {test: [CMD, test, -s, /tmp/seen], interval: 1s, start_period: 10m}
+    container_name: web
+  job:
+    command: sh -c 'exit 3'
+    depends_on: {web: {condition: service_healthy}}
+END
+echo 'FROM_FILE=file' > web.env
+ln -s ../../../../compose.yaml out.yaml")
+        .ok();
+    let path = ["--path", "app/compose.yaml"];
+    let problem = up(&path).code(1).json();
+    assert!(problem["error"].as_str().unwrap().contains("it must be given"), "{problem}");
+    let given = [&path[..], &["--env", "GIVEN=env"]].concat();
+    let told = up(&given).code(1).json();
+    assert_eq!(actions(&told), [("web", "started"), ("job", "failed")], "{told}");
+    assert_eq!((&told["ok"], &told["code"]), (&false.into(), &"services_failed".into()), "{told}");
+    assert!(told["notices"].to_string().contains("container_name"), "{told}");
+    // The environment of whoever calls is not shown to a file of the guest's.
+    assert_eq!(workspace.sh("cat /tmp/seen").ok().text(), "file env nothing");
+    assert_eq!(of.shown("web")["source"], "app/compose.yaml");
+    let only = up(&[&given[..], &["web"]].concat()).ok().json();
+    assert_eq!(actions(&only), [("web", "unchanged")], "{only}");
+    assert_eq!(up(&["--path", "app/out.yaml"]).code(1).json()["code"], "manifest_not_found");
+}
+
+#[test]
+fn a_workspace_that_is_started_without_its_services_leaves_them_stopped() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.serve("web", &["--restart", "always"], "sleep 1000").ok();
+    workspace.verb("stop").ok();
+    workspace.call("start", ["--no-resume"]).ok();
+    assert_eq!(workspace.sh("echo it runs").ok().text(), "it runs");
+    assert_eq!(of.shown("web")["state"], "stopped");
+    assert_eq!(workspace.guest_processes("sleep 1000"), 0);
+    // Only this start was without them.
+    workspace.verb("stop").ok();
+    workspace.verb("start").ok();
+    wait_until(60, "it runs again", || of.shown("web")["state"] == "running");
+}

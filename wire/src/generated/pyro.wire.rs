@@ -7,7 +7,7 @@ pub struct Call {
     pub generation: u32,
     #[prost(
         oneof = "call::Verb",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
     )]
     pub verb: ::core::option::Option<call::Verb>,
 }
@@ -57,12 +57,14 @@ pub mod call {
         ReadServiceLog(super::ReadServiceLog),
         #[prost(message, tag = "22")]
         ReadServiceEvents(super::ReadServiceEvents),
+        #[prost(message, tag = "23")]
+        ReadFile(super::ReadFile),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
-    #[prost(oneof = "reply::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "reply::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub result: ::core::option::Option<reply::Result>,
 }
 /// Nested message and enum types in `Reply`.
@@ -89,6 +91,8 @@ pub mod reply {
         Service(super::ServiceReply),
         #[prost(message, tag = "10")]
         ServiceList(super::ServiceList),
+        #[prost(message, tag = "11")]
+        FileContent(super::FileContent),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -614,6 +618,9 @@ pub struct ServiceRecord {
     /// More about why it does not run, one line.
     #[prost(string, tag = "24")]
     pub detail: ::prost::alloc::string::String,
+    /// As its last start gave it.
+    #[prost(string, tag = "25")]
+    pub source: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServiceExit {
@@ -654,6 +661,13 @@ pub struct StartService {
     /// Stop one that runs with another specification, and start this.
     #[prost(bool, tag = "2")]
     pub replace: bool,
+    /// What it is started from, for showing and telling apart: a file's name; empty: a call of its own.
+    /// One that runs as it should takes it on too, unless it is empty.
+    #[prost(string, tag = "3")]
+    pub source: ::prost::alloc::string::String,
+    /// One that ended with 0 and has the same specification has done its work: it is left as it is.
+    #[prost(bool, tag = "4")]
+    pub keep_completed: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceReply {
@@ -811,6 +825,22 @@ pub struct ServiceEvent {
     /// The record is gone.
     #[prost(bool, tag = "4")]
     pub deleted: bool,
+}
+/// Reads a regular file from its beginning. Reply: FileContent; then Data frames, then End.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadFile {
+    /// Absolute, resolved inside the workload.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// A longer one is refused.
+    #[prost(uint64, tag = "2")]
+    pub max_bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileContent {
+    /// How many bytes follow.
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

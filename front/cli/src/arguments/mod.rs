@@ -18,14 +18,14 @@ pub(crate) use host::{
 };
 pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
 pub(crate) use service::{
-    HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceLogsArguments,
-    ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments, ServiceStopArguments,
-    ServiceVerb, ServiceWaitArguments, ServicesArguments,
+    HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceDownArguments,
+    ServiceLogsArguments, ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments,
+    ServiceStopArguments, ServiceUpArguments, ServiceVerb, ServiceWaitArguments, ServicesArguments,
 };
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
     KillArguments, ListArguments, OnExpiry, OneArguments, PruneArguments, PsArguments,
-    ShellArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
+    ShellArguments, StartArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
 };
 
 /// Linux machines of their own for coding agents, each in a microVM.

@@ -20,6 +20,8 @@ pub(crate) enum ServiceVerb {
     Restart(ServiceRestartArguments),
     Wait(ServiceWaitArguments),
     Signal(ServiceSignalArguments),
+    Up(ServiceUpArguments),
+    Down(ServiceDownArguments),
     /// Stop a service and drop its record and log
     #[command(visible_alias = "rm")]
     Delete(ServiceArguments),
@@ -36,6 +38,8 @@ impl ServiceVerb {
             Self::Restart(arguments) => arguments.one.json,
             Self::Wait(arguments) => arguments.json,
             Self::Signal(arguments) => arguments.one.json,
+            Self::Up(arguments) => arguments.json,
+            Self::Down(arguments) => arguments.json,
         }
     }
 }
@@ -332,4 +336,75 @@ pub(crate) struct ServiceSignalArguments {
     /// To every process of it, not only its main one's group
     #[arg(long)]
     pub(crate) whole_tree: bool,
+}
+
+/// Start the services that a file declares, and wait until they are ready
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Without --file and --path, the file is the first of pyro.toml, compose.yaml, compose.yml,
+docker-compose.yaml and docker-compose.yml that is in this directory, or else in /workspace.
+Services that run as the file says are left alone; those that changed are restarted.
+${NAME} in the file is --env, or else the environment here (of a file in the workspace: --env only).
+The exit code is 1 when a service did not become ready, 124 when the time is over.
+
+Examples:
+  pyro service up web
+  pyro service up web api worker -f pyro.toml --remove-orphans
+  pyro service up web --path /workspace/compose.yaml --env PORT=8080"
+)]
+pub(crate) struct ServiceUpArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Only these, and those they depend on; all if left out
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
+    pub(crate) services: Vec<String>,
+    /// The file, here: .toml, or .yaml or .yml for a compose file
+    #[arg(short, long, conflicts_with = "path")]
+    pub(crate) file: Option<PathBuf>,
+    /// The file, in the workspace; a relative path is under /workspace
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+    /// Set a variable that the file names; KEY alone copies its value from here
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Return at once; they go on to become ready, for wait
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Stop those that came from the file before and are not in it any more
+    #[arg(long)]
+    pub(crate) remove_orphans: bool,
+    /// Wait no longer than this, as in 30, 5m; 0 means as long as each may take
+    #[arg(long, alias = "timeout", value_name = "TIME", value_parser = values::duration)]
+    pub(crate) timeout_seconds: Option<Duration>,
+    /// Fail rather than start a stopped workspace
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Stop the services that came from a file, those that others need last
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pyro service down web
+  pyro service down web worker
+  pyro service down web -f compose.yaml")]
+pub(crate) struct ServiceDownArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Only these; all that came from a file if left out
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(completion::services))]
+    pub(crate) services: Vec<String>,
+    /// Only those that came from a file of this name
+    #[arg(short, long, conflicts_with = "path")]
+    pub(crate) file: Option<PathBuf>,
+    /// Only those that came from this file in the workspace
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -24,8 +24,7 @@ pub(crate) enum WorkspaceVerb {
     /// Show the commands of a workspace and what they printed
     #[command(after_help = "Example:\n  pyro logs web")]
     Logs(OneArguments),
-    /// Start a stopped workspace; every use of it does so too
-    Start(OneArguments),
+    Start(StartArguments),
     Stop(StopArguments),
     #[command(visible_alias = "rm")]
     Delete(DeleteArguments),
@@ -45,9 +44,8 @@ impl WorkspaceVerb {
             Self::Create(arguments) => arguments.json,
             Self::Exec(arguments) => arguments.command.json,
             Self::List(arguments) => arguments.json,
-            Self::Status(arguments) | Self::Logs(arguments) | Self::Start(arguments) => {
-                arguments.json
-            }
+            Self::Status(arguments) | Self::Logs(arguments) => arguments.json,
+            Self::Start(arguments) => arguments.one.json,
             Self::Update(arguments) => arguments.json,
             Self::Ps(arguments) => arguments.json,
             Self::Kill(arguments) => arguments.json,
@@ -186,6 +184,16 @@ pub(crate) struct OneArguments {
     /// Print it as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Start a stopped workspace; every use of it does so too
+#[derive(Args, Debug)]
+pub(crate) struct StartArguments {
+    #[command(flatten)]
+    pub(crate) one: OneArguments,
+    /// Leave services that ran when it was stopped as they are, rather than run them again
+    #[arg(long)]
+    pub(crate) no_resume: bool,
 }
 
 /// Change a workspace's name and labels

@@ -79,6 +79,8 @@ async fn on_service(context: &Context, verb: ServiceVerb) -> Result<u8, CommandE
         ServiceVerb::Restart(arguments) => service::restart::restart(context, &arguments).await,
         ServiceVerb::Wait(arguments) => service::wait::wait(context, &arguments).await,
         ServiceVerb::Signal(arguments) => service::signal::signal(context, &arguments).await,
+        ServiceVerb::Up(arguments) => service::up::up(context, arguments).await,
+        ServiceVerb::Down(arguments) => service::down::down(context, arguments).await,
         ServiceVerb::Delete(arguments) => service::delete::delete(context, &arguments).await,
     }
 }

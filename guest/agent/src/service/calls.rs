@@ -33,12 +33,10 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
     let services = &agent.services;
     match verb {
         Verb::StartService(call) => {
-            let spec = call.spec.unwrap_or_default();
             // To its end, even when the host has gone.
             let to_its_end = agent.clone();
-            let task = tokio::spawn(async move {
-                to_its_end.services.start(&to_its_end, spec, call.replace).await
-            });
+            let task =
+                tokio::spawn(async move { to_its_end.services.start(&to_its_end, call).await });
             let (service, unchanged) = task.await.unwrap_or(Err(Refusal::Interrupted))?;
             Ok(Answer::Service(ServiceReply {
                 record: Some(excerpt(&service.record())),

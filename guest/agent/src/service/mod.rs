@@ -26,4 +26,5 @@ mod services;
 mod supervisor;
 
 pub use calls::{answer, read_events, read_log};
+pub use probe::Place;
 pub use services::Services;

@@ -14,7 +14,7 @@ use std::{
 
 use pyro_wire::{
     DependencyCondition, Message, ServiceEvent, ServiceRecord, ServiceSpec, ServiceState,
-    probe::Kind,
+    StartService, probe::Kind,
 };
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -34,6 +34,8 @@ const MAX_SERVICES: usize = 256;
 const MAX_DEPENDENCIES: usize = 64;
 /// Of a specification, bytes: it is kept with each change of its service.
 const MAX_SPEC: usize = 256 << 10;
+/// Of the name of what a service is started from, bytes.
+const LONGEST_SOURCE: usize = 256;
 /// How long the last process may take to be gone once KILL was sent.
 const DYING: Duration = Duration::from_secs(5);
 
@@ -93,7 +95,7 @@ impl Services {
         // All at once: those that depend on others wait for them.
         let granted = resumed.iter().map(|service| {
             let spec = service.view().record.spec.clone().unwrap_or_default();
-            service.wish(Wish::Start(Box::new(spec)))
+            service.wish(Wish::Start { spec: Box::new(spec), source: None })
         });
         futures::future::join_all(granted).await;
     }
@@ -152,9 +154,13 @@ impl Services {
     pub async fn start(
         &self,
         agent: &Arc<Agent>,
-        spec: ServiceSpec,
-        replace: bool,
+        order: StartService,
     ) -> Result<(Arc<Service>, bool), Refusal> {
+        let StartService { spec, replace, source, keep_completed } = order;
+        let spec = spec.unwrap_or_default();
+        if source.len() > LONGEST_SOURCE {
+            return Err(Refusal::InvalidService("the name of its source is too long".into()));
+        }
         self.refuse_when_closing()?;
         check(&spec)?;
         self.check_dependencies(&spec)?;
@@ -176,9 +182,15 @@ impl Services {
         self.refuse_when_closing()?;
         self.check_dependencies(&spec)?;
         let view = service.view();
+        let same = view.record.spec.as_ref() == Some(&spec);
+        if keep_completed && view.idle && same && has_completed(&view.record) {
+            service.wish(Wish::Adopt(source)).await;
+            return Ok((service.clone(), true));
+        }
+        let wish = |spec| Wish::Start { spec: Box::new(spec), source: Some(source.clone()) };
         if !view.idle {
-            if view.record.spec.as_ref() == Some(&spec) && !view.record.stopping {
-                service.wish(Wish::Start(Box::new(spec))).await;
+            if same && !view.record.stopping {
+                service.wish(wish(spec)).await;
                 return Ok((service.clone(), true));
             }
             if !replace && !view.record.stopping {
@@ -186,7 +198,7 @@ impl Services {
             }
             self.stop_one(&service, Why::Asked, None, None).await;
         }
-        service.wish(Wish::Start(Box::new(spec))).await;
+        service.wish(wish(spec)).await;
         self.settle(&service.name).await;
         let view = until(&service, |view| !view.spawning).await;
         if let Some(problem) = &view.refusal {
@@ -378,6 +390,12 @@ impl Services {
     }
 }
 
+/// Whether it has done its work: it ended by itself, with 0.
+fn has_completed(record: &ServiceRecord) -> bool {
+    let code = record.last_exit.as_ref().and_then(|exit| exit.exit_code);
+    record.state() == ServiceState::ServiceExited && code == Some(0)
+}
+
 /// Whether a service is as another needs it; none: not yet.
 fn stands(view: &View, condition: DependencyCondition) -> Option<Result<(), String>> {
     let record = &view.record;
@@ -509,6 +527,31 @@ mod tests {
         ServiceSpec { depends_on: vec![on], ..spec(name) }
     }
 
+    fn order(spec: ServiceSpec) -> StartService {
+        StartService { spec: Some(spec), ..StartService::default() }
+    }
+
+    #[tokio::test]
+    async fn what_has_done_its_work_is_left_and_belongs_to_who_asked_last() {
+        let disk = tempfile::tempdir().unwrap();
+        let done = ServiceRecord {
+            state: ServiceState::ServiceExited.into(),
+            last_exit: Some(pyro_wire::ServiceExit {
+                exit_code: Some(0),
+                ..pyro_wire::ServiceExit::default()
+            }),
+            ..found(spec("job"), false)
+        };
+        let agent = agent(disk.path(), &[done]).await;
+        let order =
+            StartService { source: "pyro.toml".into(), keep_completed: true, ..order(spec("job")) };
+        let (service, unchanged) = agent.services.start(&agent, order).await.unwrap();
+        assert!(unchanged);
+        let record = &service.view().record;
+        assert_eq!((record.run, record.source.as_str()), (0, "pyro.toml"));
+        assert_eq!(record.state(), ServiceState::ServiceExited);
+    }
+
     #[tokio::test]
     async fn what_is_run_again_is_never_seen_stopped_after_the_boot() {
         let disk = tempfile::tempdir().unwrap();
@@ -525,7 +568,7 @@ mod tests {
         let agent = agent(disk.path(), &records).await;
         let old = agent.services.find("web").unwrap();
         let turn = old.turn.clone().lock_owned().await;
-        let starting = agent.services.start(&agent, dependent("web", "db"), false);
+        let starting = agent.services.start(&agent, order(dependent("web", "db")));
         tokio::pin!(starting);
         assert!(futures::poll!(&mut starting).is_pending());
         agent.services.forget(&old).await;
@@ -543,14 +586,15 @@ mod tests {
         let agent = agent(disk.path(), &records).await;
         let service = agent.services.find("web").unwrap();
         let turn = service.turn.clone().lock_owned().await;
-        let starting = agent.services.start(&agent, dependent("web", "db"), false);
+        let starting = agent.services.start(&agent, order(dependent("web", "db")));
         tokio::pin!(starting);
         assert!(futures::poll!(&mut starting).is_pending());
         agent.services.stop_with_workspace(Some(Duration::ZERO)).await;
         drop(turn);
         assert_eq!(starting.await.unwrap_err().code(), "shutting_down");
         // Nor by what was wished just before.
-        service.wish(Wish::Start(Box::new(dependent("web", "db")))).await;
+        let spec = Box::new(dependent("web", "db"));
+        service.wish(Wish::Start { spec, source: None }).await;
         assert!(service.view().idle);
     }
 

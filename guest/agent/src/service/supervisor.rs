@@ -49,7 +49,14 @@ const HEALTH_RETRIES: u32 = 3;
 #[derive(Debug)]
 pub enum Wish {
     /// It shall run, as this says.
-    Start(Box<ServiceSpec>),
+    Start {
+        /// What it shall be; of one that is not idle, not looked at.
+        spec: Box<ServiceSpec>,
+        /// What it is started from; none: as before.
+        source: Option<String>,
+    },
+    /// It stays as it is, but belongs to this source.
+    Adopt(String),
     /// It shall run anew.
     Restart,
     /// It shall stop.
@@ -412,17 +419,22 @@ impl Supervisor {
 
     fn grant(&mut self, wish: Wish) {
         // Its stop with the workspace may have been granted already: nothing runs after that.
-        if matches!(wish, Wish::Start(_) | Wish::Restart) && self.agent.services.is_closing() {
+        if matches!(wish, Wish::Start { .. } | Wish::Restart) && self.agent.services.is_closing() {
             self.refusal = Some(Refusal::ShuttingDown.to_problem());
             return self.show();
         }
         match wish {
-            Wish::Start(spec) => {
+            Wish::Start { spec, source } => {
+                let source = source.unwrap_or_else(|| self.record.source.clone());
                 if self.machine.is_idle() {
                     self.machine.set_rules(rules(&spec));
                     self.service.log.set_limit(log_limit(&spec));
                     self.record.spec = Some((*spec).clone());
                     self.spec = *spec;
+                    self.record.source = source;
+                } else if !source.is_empty() && self.record.source != source {
+                    self.record.source = source;
+                    self.publish();
                 }
                 self.refusal = None;
                 self.feed(Event::Start);
@@ -432,6 +444,12 @@ impl Supervisor {
                 self.feed(Event::Restart);
             }
             Wish::Stop { why, signal, grace } => self.feed(Event::Stop { why, signal, grace }),
+            Wish::Adopt(source) => {
+                if self.record.source != source {
+                    self.record.source = source;
+                    self.publish();
+                }
+            }
             Wish::Signal { number, whole_tree } => {
                 if let Some(run) = self.service.run().as_ref() {
                     run.signal(number, whole_tree);

@@ -5,6 +5,7 @@ pub(crate) mod execs;
 pub(crate) mod node;
 pub(crate) mod run;
 pub(crate) mod services;
+pub(crate) mod up;
 pub(crate) mod workspaces;
 
 use axum::{
@@ -58,6 +59,20 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/execs/{exec}/attach", get(execs::attach))
         .route("/v1/workspaces/{workspace}/execs/{exec}/output", get(execs::output))
         .route("/v1/workspaces/{workspace}/services", get(services::list).post(services::start))
+        // Services may be called up and down.
+        .route(
+            "/v1/workspaces/{workspace}/services/up",
+            post(up::up)
+                .get(|node, path| services::status(node, named(path, "up")))
+                .delete(|node, path| services::delete(node, named(path, "up"))),
+        )
+        .route(
+            "/v1/workspaces/{workspace}/services/down",
+            post(up::down)
+                .get(|node, path| services::status(node, named(path, "down")))
+                .delete(|node, path| services::delete(node, named(path, "down"))),
+        )
+        .route("/v1/manifests/needs", post(up::needs))
         .route(
             "/v1/workspaces/{workspace}/services/{service}",
             get(services::status).delete(services::delete),
@@ -80,6 +95,11 @@ pub(crate) fn router(node: Node) -> Router {
 
 fn prune() -> Path<String> {
     Path("prune".to_owned())
+}
+
+/// A service whose name is a verb's.
+fn named(Path(workspace): Path<String>, service: &str) -> Path<(String, String)> {
+    Path((workspace, service.to_owned()))
 }
 
 async fn unknown(method: Method, uri: Uri) -> Failure {
@@ -123,7 +143,15 @@ pub(crate) fn json_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T
 
 /// Reads a body of at most 2 MiB.
 pub(crate) async fn read_body(body: axum::body::Body) -> Result<bytes::Bytes, Failure> {
-    axum::body::to_bytes(body, 2 << 20).await.map_err(|error| {
+    read_body_of(body, 2 << 20).await
+}
+
+/// Reads a body of at most so many bytes.
+pub(crate) async fn read_body_of(
+    body: axum::body::Body,
+    most: usize,
+) -> Result<bytes::Bytes, Failure> {
+    axum::body::to_bytes(body, most).await.map_err(|error| {
         Failure(
             Problem::invalid("invalid_request", "the request's body could not be read")
                 .cause(error),

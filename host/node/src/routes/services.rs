@@ -290,6 +290,9 @@ pub(crate) struct EventQuery {
     /// A `cursor`: only what came after it. Default 0: all that is kept.
     #[serde(default)]
     after: u64,
+    /// Only what comes from now on, rather than after a cursor.
+    #[serde(default)]
+    new_only: bool,
     /// Go on with what comes.
     #[serde(default)]
     follow: bool,
@@ -306,9 +309,9 @@ pub(crate) async fn events(
 ) -> Result<Response, Failure> {
     let handle = node.workspaces().find(&reference)?;
     let mut news = handle.event_news();
+    let mut cursor = if query.new_only { handle.newest_event()? } else { query.after };
     let (send, lines) = tokio::sync::mpsc::channel(16);
     node.clone().serve_stream(async move {
-        let mut cursor = query.after;
         loop {
             news.borrow_and_update();
             loop {

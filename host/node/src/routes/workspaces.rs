@@ -88,15 +88,26 @@ pub(crate) async fn delete(
     }))
 }
 
+/// How a workspace is started.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartQuery {
+    /// Leave the services that ran when it was stopped as they are, rather than run them again.
+    #[serde(default)]
+    no_resume: bool,
+}
+
 /// Starts a workspace; one that runs is answered as it is.
-#[utoipa::path(post, path = "/v1/workspaces/{workspace}/start", params(("workspace" = String, Path)),
-    responses((status = 200, body = Workspace)))]
+#[utoipa::path(post, path = "/v1/workspaces/{workspace}/start",
+    params(("workspace" = String, Path), StartQuery), responses((status = 200, body = Workspace)))]
 pub(crate) async fn start(
     State(node): State<Node>,
     Path(reference): Path<String>,
+    Query(query): Query<StartQuery>,
 ) -> Answer<Workspace> {
     let handle = node.workspaces().find(&reference)?;
-    let snapshot = handle.start().await?;
+    let snapshot = handle.start(!query.no_resume).await?;
     Ok(Json(present::workspace(&handle, &snapshot).await))
 }
 

@@ -24,7 +24,7 @@ impl Owner {
         if no_start && self.live.is_none() {
             return Err(WorkspaceError::Stopped(self.record.id));
         }
-        let started_workspace = self.ensure_started().await?;
+        let started_workspace = self.ensure_started(true).await?;
         let live = self.live.as_ref().ok_or(WorkspaceError::Stopped(self.record.id))?;
         let link = live.link.clone();
         let exec = ExecRecord {

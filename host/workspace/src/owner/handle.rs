@@ -65,6 +65,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, WorkspaceError>>;
 #[derive(Debug)]
 pub(crate) enum Request {
     Start {
+        /// Whether services that ran before run again.
+        resume: bool,
         reply: Reply<Arc<Snapshot>>,
     },
     Stop {
@@ -138,10 +140,11 @@ impl Handle {
         if self.activity.is_used() { now_millis() } else { self.activity.last_millis() }
     }
 
-    /// Starts it; returns once its guest is ready. One that runs is returned as it is.
-    pub async fn start(&self) -> Result<Arc<Snapshot>, WorkspaceError> {
+    /// Starts it; returns once its guest is ready. One that runs is returned as it is. With `resume`,
+    /// services that ran when it was stopped run again.
+    pub async fn start(&self, resume: bool) -> Result<Arc<Snapshot>, WorkspaceError> {
         self.activity.touch();
-        self.ask(|reply| Request::Start { reply }).await
+        self.ask(|reply| Request::Start { resume, reply }).await
     }
 
     /// Stops it: its execs are ended (TERM, `grace`, KILL), its disks synced, its VM ended.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyro_store::WorkspaceRecord;
+use pyro_store::{Phase, WorkspaceRecord};
 
 use super::{
     follower::Follower,
@@ -58,8 +58,13 @@ impl Owner {
         made
     }
 
-    /// A running guest, started if need be; whether it had to be.
-    pub(super) async fn ensure_started(&mut self) -> Result<bool, WorkspaceError> {
+    /// A running guest, started if need be; whether it had to be. With `resume`, services that ran
+    /// when it was stopped run again; it is kept with the announcement, for a node that finishes a
+    /// start that this one did not.
+    pub(super) async fn ensure_started(&mut self, resume: bool) -> Result<bool, WorkspaceError> {
+        if self.record.phase == Phase::Stopped {
+            self.record.holds_services = !resume;
+        }
         if !self.enter(Event::StartRequested)? {
             return Ok(false);
         }
@@ -145,7 +150,7 @@ impl Owner {
             hostname: hostname(&self.record),
             wall_clock_nanos: now_nanos(),
             entropy: entropy().into(),
-            hold_services: false,
+            hold_services: self.record.holds_services,
         };
         let spans = vm
             .link

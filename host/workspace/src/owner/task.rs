@@ -118,8 +118,8 @@ impl Owner {
 
     async fn serve(&mut self, request: Request) -> Go {
         match request {
-            Request::Start { reply } => {
-                let result = self.ensure_started().await.map(|_| self.snapshot());
+            Request::Start { resume, reply } => {
+                let result = self.ensure_started(resume).await.map(|_| self.snapshot());
                 let _ = reply.send(result);
             }
             Request::Stop { grace, reason, reply } => {

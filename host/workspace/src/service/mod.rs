@@ -6,6 +6,7 @@
 //! told      the guest's record -> ours; whatever it says is bounded and parsed here
 //! follower  a task beside the owner: keeps records and events as the guest tells them
 //! copies    logs on the host, for when no guest runs
+//! up        several at once, as a file declares them
 //! ```
 //!
 //! The guest decides what becomes of a service; nothing here does. Refuses to know HTTP.
@@ -14,6 +15,7 @@ mod copies;
 mod follower;
 mod order;
 mod told;
+mod up;
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,7 @@ use crate::{
 pub(crate) use copies::{copy_logs, sweep};
 pub(crate) use follower::ServiceFollower;
 pub(crate) use told::{all_told, stopped_by};
+pub use up::{Action, Up, UpReport, UpService};
 
 /// How long one wait in the guest goes on before it is asked anew: a guest that dies meanwhile is
 /// found out.
@@ -168,7 +171,7 @@ impl Handle {
         if no_start {
             return Err(WorkspaceError::Stopped(self.id));
         }
-        let snapshot = self.ask(|reply| Request::Start { reply }).await?;
+        let snapshot = self.ask(|reply| Request::Start { resume: true, reply }).await?;
         let live = snapshot.live.as_ref().ok_or(WorkspaceError::Stopped(self.id))?;
         Ok((live.link.clone(), true))
     }
@@ -217,7 +220,7 @@ impl Handle {
         let spec = order::spec(spec)?;
         let (link, started_workspace) = self.guest(no_start).await?;
         let reply = link
-            .start_service(StartService { spec: Some(spec), replace })
+            .start_service(StartService { spec: Some(spec), replace, ..StartService::default() })
             .await
             .map_err(|error| self.refused(&name, "start the service", error))?;
         let record = take_in(&reply)?;
@@ -497,6 +500,11 @@ impl Handle {
         limit: u32,
     ) -> Result<Vec<(u64, ServiceEvent)>, WorkspaceError> {
         Ok(self.context.store.events_after(self.id, cursor, limit)?)
+    }
+
+    /// The cursor of its newest event; 0 where it has none.
+    pub fn newest_event(&self) -> Result<u64, WorkspaceError> {
+        Ok(self.context.store.newest_event(self.id)?)
     }
 
     /// Changes whenever any workspace has a new event.

@@ -120,6 +120,7 @@ pub(super) fn service(record: &pyro_wire::ServiceRecord) -> Option<ServiceRecord
             .collect(),
         run: record.run,
         revision: record.revision,
+        source: record.source.chars().take(256).collect(),
     })
 }
 

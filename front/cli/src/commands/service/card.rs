@@ -114,17 +114,27 @@ pub(super) fn print_started(
         problem = problem.hint(format!("all of its output: pyro service logs {workspace} {name}"));
     }
     printer.problem(&problem);
-    let skipped = started.log_tail.len().saturating_sub(TAIL);
-    for line in &started.log_tail[skipped..] {
+    print_tail(printer, &started.log_tail);
+    Ok(1)
+}
+
+/// The last lines of output, with a failure.
+pub(super) fn print_tail(printer: Printer, lines: &[String]) {
+    for line in &lines[lines.len().saturating_sub(TAIL)..] {
         printer.step(&format!("  | {line}"));
     }
-    Ok(1)
 }
 
 /// The payload; of a failure with what an error has.
 pub(super) fn document(started: &StartedService) -> Value {
     let mut document = serde_json::to_value(started).unwrap_or_default();
-    if let (Value::Object(fields), Some(failure)) = (&mut document, &started.failure) {
+    add_failure(&mut document, started.failure.as_ref());
+    document
+}
+
+/// Adds what an error has.
+pub(super) fn add_failure(document: &mut Value, failure: Option<&ErrorBody>) {
+    if let (Value::Object(fields), Some(failure)) = (document, failure) {
         let ErrorBody { ok, error, code, hints, kind, .. } = failure.clone();
         for (name, value) in [
             ("ok", serde_json::to_value(ok)),
@@ -136,5 +146,4 @@ pub(super) fn document(started: &StartedService) -> Value {
             fields.insert(name.to_owned(), value.unwrap_or_default());
         }
     }
-    document
 }

@@ -2,6 +2,7 @@
 
 mod card;
 pub(super) mod delete;
+pub(super) mod down;
 pub(super) mod list;
 pub(super) mod logs;
 pub(super) mod restart;
@@ -9,6 +10,7 @@ pub(super) mod signal;
 pub(super) mod start;
 pub(super) mod status;
 pub(super) mod stop;
+pub(super) mod up;
 pub(super) mod wait;
 
 /// The name in a path; an empty one, most likely a variable that was not set, would not make one.

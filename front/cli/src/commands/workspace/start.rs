@@ -1,16 +1,16 @@
 //! `pyro workspace start`.
 
-use crate::{arguments::OneArguments, context::Context, error::CommandError};
+use crate::{arguments::StartArguments, context::Context, error::CommandError};
 
 pub(in crate::commands) async fn start(
     context: &Context,
-    arguments: &OneArguments,
+    arguments: &StartArguments,
 ) -> Result<u8, CommandError> {
     let printer = context.printer;
-    let workspace = context.workspace(&arguments.workspace)?;
+    let workspace = context.workspace(&arguments.one.workspace)?;
     let node = context.node().await?;
-    let started =
-        printer.while_waiting("Starting the workspace", node.start_workspace(&workspace)).await?;
+    let starting = node.start_workspace(&workspace, !arguments.no_resume);
+    let started = printer.while_waiting("Starting the workspace", starting).await?;
     if printer.json {
         printer.json(&started)?;
     } else {
