@@ -31,6 +31,7 @@ LIMIT = 24 * 1024
 LONG_SECONDS = int(os.environ.get("PYRO_MCP_LONG_SECONDS", "50"))
 MUCH_MEBIBYTES = int(os.environ.get("PYRO_MCP_MUCH_MEBIBYTES", "128"))
 DEADLINE = 60.0
+CORE_TOOLS = 17
 STORIES: dict[str, Any] = {}
 
 
@@ -155,7 +156,7 @@ async def tools_are_listed_without_home_node_or_qemu() -> str:
         await raw.greet()
         tools = await raw.ask(1, "tools/list")
         took = time.monotonic() - begun
-        assert len(tools["result"]["tools"]) == 12
+        assert len(tools["result"]["tools"]) == CORE_TOOLS
         assert os.listdir(home) == [], "listing tools must not make anything"
         assert process.stdin is not None
         process.stdin.close()
@@ -187,7 +188,7 @@ async def every_revision_is_spoken() -> str:
     for mode in ["legacy", "auto", "2026-07-28"]:
         async with Client(server(), mode=mode) as client:
             listed = await client.list_tools()
-            assert len(listed.tools) == 12
+            assert len(listed.tools) == CORE_TOOLS
             assert "workspace_create" in (client.instructions or "") or mode == "2026-07-28"
             result = await client.call_tool("workspace_list", {})
             assert not result.is_error, text(result)
@@ -500,7 +501,7 @@ async def detached_commands_run_on_and_are_ended() -> str:
         behind = await client.call_tool(
             "workspace_exec", {"workspace_id": identity, "command": "sleep 4444 & echo started"}
         )
-        assert "detach" in text(behind), "whoever leaves a server behind is told how not to"
+        assert "service_start" in text(behind), "whoever leaves a server behind is told how not to"
     return ""
 
 
@@ -542,6 +543,329 @@ async def a_long_call_becomes_a_task_for_clients_that_know_tasks() -> str:
     return ""
 
 
+WEB = "exec python3 -u -m http.server 8000 --bind 127.0.0.1 --directory /srv"
+WEB_URL = "http://127.0.0.1:8000/"
+
+
+@story
+async def a_service_is_proven_ready_watched_and_stopped() -> str:
+    heard: list[str] = []
+
+    async def progress(_done: float, _total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    async with Client(server()) as client, workspace(client, "mcp-service") as identity:
+        where = {"workspace_id": identity, "service_name": "web"}
+        begun = time.monotonic()
+        # Three seconds and more, so that there is something to tell meanwhile.
+        asked = {**where, "command": f"sleep 4; {WEB}", "ready_http": WEB_URL}
+        started = await client.call_tool("service_start", asked, progress_callback=progress)
+        took = time.monotonic() - begun
+        assert not started.is_error, text(started)
+        document = started.structured_content
+        assert document["state"] == "running" and document["ready"], document
+        assert document["listening_ports"][0]["port"] == 8000 and not document["unchanged"]
+        for told in ["web is ready", "listens on: 127.0.0.1:8000", "running and ready"]:
+            assert told in text(started), (told, text(started))
+        assert any("web is starting" in message for message in heard), heard
+        asked_again = await client.call_tool("service_start", asked)
+        assert asked_again.structured_content["unchanged"] and "as it is" in text(asked_again)
+        other = await client.call_tool("service_start", {**asked, "command": "sleep 1"})
+        assert other.structured_content["code"] == "service_already_running"
+        assert "replace" in text(other), text(other)
+
+        fetched = await client.call_tool("workspace_exec", {
+            "workspace_id": identity, "command": f"curl -sS --fail {WEB_URL} -o /dev/null && echo got",
+        })
+        assert fetched.structured_content["stdout"] == "got\n", text(fetched)
+        # A line of its log for each request.
+        logs = await client.call_tool("service_logs", where)
+        said = logs.structured_content
+        assert "GET / HTTP/1.1" in said["stderr"] and "GET / HTTP/1.1" in text(logs), text(logs)
+        assert said["omitted_bytes"] == 0 and said["tail_lines"] == 200 and not said["truncated"], said
+        position = said["next_offset"]
+        assert f"offset={position}" in text(logs), text(logs)
+        later = await client.call_tool("service_logs", {**where, "offset": position})
+        assert later.structured_content["stderr"] == "", text(later)
+        uri = f"pyro://workspaces/{identity}/services/web"
+        assert "GET / HTTP/1.1" in (await client.read_resource(f"{uri}/log")).contents[0].text
+        assert json.loads((await client.read_resource(uri)).contents[0].text)["ready"]
+
+        shown = await client.call_tool("service_status", where)
+        assert shown.structured_content["pid"] and "MiB of memory" in text(shown)
+        every = await client.call_tool("service_status", {"workspace_id": identity})
+        assert every.structured_content["running_count"] == 1 and "web  running" in text(every)
+        status = await client.call_tool("workspace_status", {"workspace_id": identity})
+        assert status.structured_content["running_service_count"] == 1
+        assert "1 services, 1 running" in text(status), text(status)
+
+        stopped = await client.call_tool("service_stop", where)
+        document = stopped.structured_content
+        assert (document["state"], document["stop_reason"]) == ("stopped", "sigterm"), document
+        assert "sigterm" in text(stopped)
+        again = await client.call_tool("service_stop", where)
+        assert not again.is_error and again.structured_content["state"] == "stopped"
+        kept = await client.call_tool("service_logs", {**where, "tail_lines": 1})
+        assert "HTTP" in kept.structured_content["stderr"], text(kept)
+        assert size(started) <= LIMIT and size(kept) <= LIMIT
+    return f"ready {took:.1f} s after the call, 4 of them its own"
+
+
+@story
+async def a_service_that_fails_is_told_at_once_with_its_last_words() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-fails") as identity:
+        where = {"workspace_id": identity, "service_name": "broken"}
+        begun = time.monotonic()
+        failed = await client.call_tool("service_start", {
+            **where, "command": "echo first; echo 'cannot bind' >&2; exit 3",
+            "ready_tcp": "127.0.0.1:9", "ready_timeout_seconds": 600,
+        })
+        took = time.monotonic() - begun
+        assert failed.is_error
+        document = failed.structured_content
+        assert document["code"] == "service_exited" and document["exit_code"] == 3, document
+        assert document["log_tail"] == ["first", "cannot bind"], document["log_tail"]
+        assert document["stop_reason"] == "process_exited_before_ready"
+        for told in ["service_exited", "cannot bind", "exit code 3", "service_logs(", *document["hints"]]:
+            assert told in text(failed), (told, text(failed))
+        # A last word of a megabyte is cut.
+        talkative = await client.call_tool("service_start", {
+            **where, "command": "yes 'much \"to\" say' | head -c 1000000; exit 4",
+            "ready_file": "/nowhere",
+        })
+        assert talkative.structured_content["exit_code"] == 4 and size(talkative) <= LIMIT
+        assert talkative.structured_content["log_tail"][-1].startswith("much"), text(talkative)
+        # The wrong port: what does listen is told, and it is stopped.
+        elsewhere = await client.call_tool("service_start", {
+            **where, "service_name": "elsewhere", "command": WEB,
+            "ready_tcp": "127.0.0.1:8001", "ready_timeout_seconds": 15,
+        })
+        document = elsewhere.structured_content
+        assert document["code"] == "service_not_ready" and document["state"] == "failed", document
+        assert "8000" in text(elsewhere) and document["stop_reason"] == "readiness_timeout"
+        for arguments, code in [
+            ({**where, "command": "x", "ready_tcp": "127.0.0.1:1", "ready_file": "a"}, "invalid_arguments"),
+            ({**where, "command": "x", "ready_log": "("}, "invalid_service"),
+            ({**where, "command": "x", "depends_on": ["nobody"]}, "dependency_not_found"),
+            ({**where, "command": "x", "secret_env": {"A": "B"}}, "not_available"),
+        ]:
+            refused = await client.call_tool("service_start", arguments)
+            assert refused.is_error and refused.structured_content["code"] == code, text(refused)
+            assert code in text(refused)
+        unknown = await client.call_tool("service_logs", {**where, "service_name": "nobody"})
+        assert unknown.structured_content["code"] == "service_not_found"
+        assert "service_status" in text(unknown), text(unknown)
+    return f"exit code and last lines after {took:.2f} s"
+
+
+@story
+async def a_slow_service_is_waited_for_in_slices_and_outlives_its_callers() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-slow") as identity:
+        where = {"workspace_id": identity, "service_name": "slow"}
+        asked = {
+            **where, "command": "echo warming up; sleep 4747",
+            "ready_file": "ready", "ready_timeout_seconds": 600,
+        }
+        # A call that is cancelled leaves the service as it is.
+        async with Raw.started() as raw:
+            await raw.greet()
+            await raw.say({
+                "id": 5, "method": "tools/call",
+                "params": {"name": "service_start", "arguments": asked},
+            })
+            await until(lambda: some(client, identity, "sleep 4747", lambda count: count == 1))
+            await raw.say({"method": "notifications/cancelled", "params": {"requestId": 5}})
+            answer = await raw.ask(6, "tools/call", name="service_status", arguments=where)
+            assert answer["result"]["structuredContent"]["state"] == "starting", answer
+            assert not any(message.get("id") == 5 for message in raw.heard)
+        # One that waits answers in time, and says how to go on.
+        begun = time.monotonic()
+        waited = await client.call_tool("service_start", asked)
+        took = time.monotonic() - begun
+        assert not waited.is_error and took < 45, (took, text(waited))
+        document = waited.structured_content
+        assert document["state"] == "starting" and not document["ready"], document
+        assert document["next"].startswith("service_wait(") and document["next"] in text(waited)
+        short = await client.call_tool("service_wait", {**where, "wait_seconds": 0})
+        assert short.structured_content["state"] == "starting" and "service_wait(" in text(short)
+        every = await client.call_tool(
+            "service_wait", {"workspace_id": identity, "wait_seconds": 0}
+        )
+        assert not every.is_error and "0 of 1" in text(every) and "service_wait(" in text(every)
+
+        async def make_ready() -> None:
+            made = await client.call_tool(
+                "workspace_exec", {"workspace_id": identity, "command": "touch ready"}
+            )
+            assert made.structured_content["exit_code"] == 0
+
+        ready, _ = await asyncio.gather(client.call_tool("service_wait", where), make_ready())
+        assert ready.structured_content["ready"] and "slow is ready" in text(ready), text(ready)
+        every = await client.call_tool("service_wait", {"workspace_id": identity})
+        assert "1 of 1" in text(every), text(every)
+        ended, _ = await asyncio.gather(
+            client.call_tool("service_wait", {**where, "ended": True}),
+            client.call_tool("service_stop", where),
+        )
+        assert ended.structured_content["state"] == "stopped", text(ended)
+    return f"the call that waited in vain took {took:.1f} s"
+
+
+@story
+async def a_services_log_costs_little_and_can_be_read_on() -> str:
+    async with Client(server()) as client, workspace(client, "mcp-logs") as identity:
+        where = {"workspace_id": identity, "service_name": "loud"}
+        count = 300_000
+        started = await client.call_tool("service_start", {
+            **where, "command": f"seq {count}; echo warned >&2; echo done; exec sleep 4848",
+            "ready_log": "^done$", "ready_timeout_seconds": 300,
+        })
+        assert not started.is_error, text(started)
+        last = await client.call_tool("service_logs", {**where, "tail_lines": 3})
+        assert last.structured_content["stdout"] == f"{count - 1}\n{count}\ndone\n", text(last)
+        assert last.structured_content["stderr"] == "warned\n" and not last.content[1:]
+        begun = time.monotonic()
+        whole = await client.call_tool("service_logs", {**where, "all": True})
+        took = time.monotonic() - begun
+        document = whole.structured_content
+        assert size(whole) <= LIMIT, size(whole)
+        assert document["stdout"].startswith("1\n2\n") and document["stdout"].endswith("done\n")
+        assert document["omitted_bytes"] > 1_000_000 and document["truncated"], document
+        assert str(document["omitted_bytes"]) in text(whole)
+        assert whole.content[1].uri == f"pyro://workspaces/{identity}/services/loud/log"
+        # Reading on: what was left out first comes first.
+        shown = [line for line in document["stdout"].splitlines() if not line.startswith("[...")]
+        head = next(i for i, line in enumerate(shown, 1) if line != str(i)) - 1
+        more = await client.call_tool(
+            "service_logs", {**where, "offset": document["omitted_from"], "max_bytes": 50_000}
+        )
+        assert more.structured_content["stdout"].startswith(f"{head + 1}\n"), text(more)[:200]
+        only = await client.call_tool("service_logs", {**where, "all": True, "stream": "stderr"})
+        assert only.structured_content["stdout"] == "" and "warned" in text(only)
+        read = (await client.read_resource(whole.content[1].uri)).contents[0].text
+        assert len(read) <= LIMIT and "done" in read
+    return f"{document['log_bytes']['stdout']} bytes in {took:.1f} s, {size(whole)} for the model"
+
+
+@story
+async def many_services_are_listed_in_pages_and_their_events_by_cursor() -> str:
+    full = server("--profile", "workspace-full")
+    async with Client(full) as client, workspace(client, "mcp-many") as identity:
+        where = {"workspace_id": identity}
+        names = [f"job-{number:02}" for number in range(30)]
+        results = await asyncio.gather(*[
+            client.call_tool("service_start", {
+                **where, "service_name": name, "command": "exec sleep 4949", "no_wait": True,
+                "ready_command": "true # " + "a long line " * 20,
+            })
+            for name in names
+        ])
+        assert not any(result.is_error for result in results), text(results[0])
+        waited = await client.call_tool("service_wait", where)
+        assert "30 of 30" in text(waited) and size(waited) <= LIMIT, text(waited)
+        found: list[str] = []
+        while len(found) < len(names):
+            page = await client.call_tool("service_list", {**where, "offset": len(found)})
+            assert size(page) <= LIMIT, size(page)
+            assert page.structured_content["running_count"] == 30
+            services = page.structured_content["services"]
+            assert services, text(page)
+            found += [service["service_name"] for service in services]
+        assert found == names
+
+        one = {**where, "service_name": names[0]}
+        restarted = await client.call_tool("service_restart", one)
+        assert restarted.structured_content["ready"], text(restarted)
+        signalled = await client.call_tool("service_signal", {**one, "signal": "STOP"})
+        assert not signalled.is_error, text(signalled)
+        await client.call_tool("service_signal", {**one, "signal": "KILL"})
+        ended = await client.call_tool("service_wait", {**one, "ended": True})
+        assert ended.structured_content["exit_code"] == 137, text(ended)
+        deleted = await client.call_tool("service_delete", one)
+        assert deleted.structured_content["deleted"], text(deleted)
+
+        # All that happened, a page at a time: none is missed, none repeated.
+        cursors: list[int] = []
+        states: list[tuple[str, str, str]] = []
+        after, pages = 0, 0
+        while True:
+            page = await client.call_tool("workspace_events", {**where, "after": after})
+            document = page.structured_content
+            assert size(page) <= LIMIT, size(page)
+            pages += 1
+            for event in document["events"]:
+                cursors.append(event["cursor"])
+                service = event["service"]
+                states.append((service["service_name"], event["event"], service["state"]))
+            after = document["next_after"]
+            assert f"after={after}" in text(page)
+            if not document["more"]:
+                break
+            assert document["events"], text(page)
+        assert cursors == sorted(set(cursors)) and pages > 1
+        for name in names:
+            assert (name, "service_changed", "running") in states, name
+        assert states[-1][:2] == (names[0], "service_deleted"), states[-1]
+        # And what comes next is waited for.
+        stop = {**where, "service_name": names[1]}
+        coming, _ = await asyncio.gather(
+            client.call_tool("workspace_events", {**where, "after": after, "wait_seconds": 40}),
+            client.call_tool("service_stop", stop),
+        )
+        assert coming.structured_content["events"][0]["service"]["service_name"] == names[1]
+    return f"{len(cursors)} events in {pages} pages"
+
+
+@story
+async def services_come_up_from_a_file_in_the_workspace() -> str:
+    full = server("--profile", "workspace-full")
+    async with Client(full) as client, workspace(client, "mcp-file") as identity:
+        where = {"workspace_id": identity}
+
+        async def write(declared: str) -> None:
+            wrote = await client.call_tool("workspace_exec", {
+                **where, "command": f"cat > pyro.toml <<'END'\n{declared}\nEND",
+            })
+            assert wrote.structured_content["exit_code"] == 0, text(wrote)
+
+        missing = await client.call_tool("service_up", where)
+        assert missing.structured_content["code"] == "manifest_not_found", text(missing)
+        assert "workspace_exec" in text(missing), "a model is told what it can do"
+        db = '[services.db]\ncommand = "echo up; exec sleep 5050"\nready_log = "^up$"\n'
+        web = f'[services.web]\ncommand = "{WEB}"\nready_http = "{WEB_URL}"\ndepends_on = ["db"]\n'
+        await write(db + "comand = 1")
+        wrong = await client.call_tool("service_up", where)
+        assert wrong.structured_content["code"] == "invalid_manifest", text(wrong)
+        await write(db + web)
+        up = await client.call_tool("service_up", where)
+        document = up.structured_content
+        assert not up.is_error and document["failed_count"] == 0, text(up)
+        assert [(one["service_name"], one["action"]) for one in document["services"]] == [
+            ("db", "started"), ("web", "started"),
+        ]
+        assert "web  started, is running and ready" in text(up), text(up)
+        again = await client.call_tool("service_up", where)
+        assert {one["action"] for one in again.structured_content["services"]} == {"unchanged"}
+        await write(db + '[services.web]\ncommand = "echo no such port; exit 5"\n')
+        broken = await client.call_tool("service_up", where)
+        assert broken.is_error and broken.structured_content["code"] == "services_failed"
+        for told in ["service_exited", "no such port", "services_failed"]:
+            assert told in text(broken), (told, text(broken))
+        # What ran runs again with its workspace, unless that is not wanted.
+        await client.call_tool("workspace_stop", where)
+        unresumed = await client.call_tool("workspace_start", {**where, "resume": False})
+        assert unresumed.structured_content["running_service_count"] == 0, text(unresumed)
+        await client.call_tool("service_up", {**where, "services": ["db"]})
+        await client.call_tool("workspace_stop", where)
+        resumed = await client.call_tool("workspace_start", where)
+        assert not resumed.is_error
+        ready = await client.call_tool("service_wait", {**where, "service_name": "db"})
+        assert ready.structured_content["ready"], text(ready)
+        down = await client.call_tool("service_down", where)
+        assert down.structured_content["stopped_count"] == 1, text(down)
+    return ""
+
+
 @contextlib.asynccontextmanager
 async def over_http(*arguments: str) -> AsyncIterator[tuple[str, str]]:
     """A server's address and token."""
@@ -564,7 +888,7 @@ async def http_serves_those_who_know_the_token() -> str:
         for mode in ["legacy", "auto", "2026-07-28"]:
             async with httpx2.AsyncClient(headers=bearer, timeout=60) as http:
                 async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
-                    assert len((await client.list_tools()).tools) == 12
+                    assert len((await client.list_tools()).tools) == CORE_TOOLS
                     result = await client.call_tool("vm_run", {"command": "echo over http"})
                     assert result.structured_content["stdout"] == "over http\n", text(result)
         kept = pathlib.Path(os.environ["PYRO_HOME"], "mcp-token")

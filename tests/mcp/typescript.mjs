@@ -26,7 +26,7 @@ const versions = {
 async function tell(name, [client, transport]) {
   await client.connect(transport);
   const { tools } = await client.listTools();
-  assert.equal(tools.length, 12, name);
+  assert.equal(tools.length, 17, name);
   const run = await client.callTool({ name: 'vm_run', arguments: { command: 'echo out; exit 3' } });
   assert.equal(run.structuredContent.stdout, 'out\n', name);
   assert.match(run.content[0].text, /exit code 3/, name);
@@ -34,8 +34,35 @@ async function tell(name, [client, transport]) {
   const error = await client.callTool({ name: 'workspace_status', arguments: { workspace_id: 'nosuch' } });
   assert.equal(error.isError, true, name);
   assert.match(error.content[0].text, /workspace_not_found/, name);
+  await serves(name, client);
   await client.close();
   console.log(`ok   ${name}`);
+}
+
+// A service from its start to its end, and one that fails.
+async function serves(name, client) {
+  const call = (tool, args) => client.callTool({ name: tool, arguments: args });
+  const made = await call('workspace_create', {});
+  const workspace = { workspace_id: made.structuredContent.workspace_id };
+  try {
+    const web = { ...workspace, service_name: 'web' };
+    const command = 'exec python3 -u -m http.server 8000 --bind 127.0.0.1 --directory /srv';
+    const started = await call('service_start', { ...web, command, ready_http: 'http://127.0.0.1:8000/' });
+    assert.equal(started.structuredContent.ready, true, name);
+    assert.match(started.content[0].text, /web is ready/, name);
+    const waited = await call('service_wait', workspace);
+    assert.match(waited.content[0].text, /1 of 1/, name);
+    const logs = await call('service_logs', web);
+    assert.match(logs.structuredContent.stderr, /GET \/ HTTP/, name);
+    const failed = await call('service_start', { ...workspace, service_name: 'no', command: 'echo why; exit 3' });
+    assert.equal(failed.isError, true, name);
+    assert.equal(failed.structuredContent.exit_code, 3, name);
+    assert.match(failed.content[0].text, /service_exited[^]*why/, name);
+    const stopped = await call('service_stop', web);
+    assert.equal(stopped.structuredContent.stop_reason, 'sigterm', name);
+  } finally {
+    await call('workspace_delete', workspace);
+  }
 }
 
 for (const [name, client] of Object.entries(versions)) {

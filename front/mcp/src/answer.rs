@@ -25,11 +25,14 @@ impl Answer {
         Self { text, document: object(payload), ..Self::default() }
     }
 
-    /// Puts notices before the text and into the document.
+    /// Puts notices before the text and into the document, after those that are there.
     pub(crate) fn with_notices(mut self, notices: Vec<String>) -> Self {
         if !notices.is_empty() {
             self.text.insert_str(0, &format!("note: {}\n", notices.join("\nnote: ")));
-            self.document.insert("notices".to_owned(), notices.into());
+            let told = self.document.entry("notices").or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(told) = told {
+                told.extend(notices.into_iter().map(Value::from));
+            }
         }
         self
     }
@@ -72,6 +75,16 @@ fn for_a_model(code: &str) -> Option<&'static str> {
         "exec_ended" => "exec_wait shows what it printed",
         "exec_lost" => "exec_wait shows what it printed; run it again",
         "too_many_execs" => "end some with exec_signal",
+        "service_not_found" => "service_status without service_name shows those there are",
+        "service_already_running" => "replace: true stops it and starts it as it is asked for now",
+        "service_not_running" => "service_status shows why; service_start starts it",
+        "service_needed" => "service_stop these first",
+        "dependency_not_found" => "service_start that one first",
+        "too_many_services" => "delete those that are not needed any more",
+        "manifest_not_found" => {
+            "write a pyro.toml to /workspace with workspace_exec, or say with path where it is"
+        }
+        "invalid_service_name" => "for example: web-2",
         "invalid_update" => "give name, clear_name, labels or clear_labels",
         _ => return None,
     })

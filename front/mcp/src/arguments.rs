@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
 }
 
 /// Parameters of the contract whose verbs are not built yet.
-const NOT_YET: [&str; 5] = ["network", "network_policy", "secrets", "secret_env", "seed_path"];
+const NOT_YET: [&str; 6] =
+    ["network", "network_policy", "published_ports", "secrets", "secret_env", "seed_path"];
 
 impl Arguments {
     /// Checks what a caller sent.
@@ -140,7 +141,11 @@ fn accept(parameter: &Parameter, value: Value) -> Result<Value, Problem> {
                 _ => wrong(&format!("a whole number from {least} to {most}")),
             }
         }
-        Shape::Flag => match value.as_str() {
+        Shape::OneOf(choices) => match value.as_str() {
+            Some(text) if choices.contains(&text) => Ok(value),
+            _ => wrong(&format!("one of {}", choices.join(", "))),
+        },
+        Shape::Flag | Shape::FlagOn => match value.as_str() {
             _ if value.is_boolean() => Ok(value),
             Some("true") => Ok(true.into()),
             Some("false") => Ok(false.into()),
@@ -164,7 +169,7 @@ fn whole(number: &serde_json::Number) -> Option<i64> {
     number.as_i64().or_else(|| float().map(|float| float as i64))
 }
 
-fn invalid(message: String) -> Problem {
+pub(crate) fn invalid(message: impl Into<String>) -> Problem {
     Problem::invalid("invalid_arguments", message)
 }
 
@@ -220,6 +225,7 @@ mod tests {
         Parameter::optional("timeout_seconds", "", Shape::Integer(0, 100, Some(30))),
         Parameter::optional("labels", "", Shape::TextMap),
         Parameter::optional("clear_name", "", Shape::Flag),
+        Parameter::rare("restart", "", Shape::OneOf(&["no", "always"])),
     ];
 
     fn check(given: &Value) -> Result<Arguments, Problem> {
@@ -232,6 +238,7 @@ mod tests {
             check(&json!({"command": "ls", "labels": null, "clear_name": "true"})).unwrap();
         assert_eq!(arguments.integer("timeout_seconds"), Some(30));
         assert!(arguments.flag("clear_name"));
+        assert_eq!(arguments.text("restart"), Some("no"));
         assert!(!arguments.has("labels"));
         for thirty in [json!(7), json!(7.0), json!("7")] {
             let arguments = check(&json!({"command": "ls", "timeout_seconds": thirty})).unwrap();
@@ -250,12 +257,22 @@ mod tests {
                 "timeout_seconds must be a whole number from 0 to 100",
             ),
             (
+                json!({"command": "x", "restart": "never"}),
+                "invalid_arguments",
+                "restart must be one of no, always",
+            ),
+            (
                 json!({"command": "x", "timeout": 1}),
                 "invalid_arguments",
                 "there is no parameter \"timeout\"",
             ),
             (json!({"command": "x", "network": true}), "not_available", "network is not"),
             (json!({"command": "x", "secret_env": {"A": "B"}}), "not_available", "secret_env is"),
+            (
+                json!({"command": "x", "published_ports": [{"guest_port": 80}]}),
+                "not_available",
+                "published_ports is",
+            ),
         ] {
             let problem = check(&given).unwrap_err();
             assert_eq!(problem.code, code, "{given}");

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     Settings, answer::Answer, arguments::Arguments, catalogue::Definition, exec, exec::Runs,
-    progress::Progress, vm, workspace,
+    progress::Progress, service, vm, workspace,
 };
 
 /// How long a call waits for what it began before it answers how to go on. Clients give a call a
@@ -74,11 +74,13 @@ impl Call {
     /// Does what the tool is for. Dropping it gives the command up that it began.
     pub(crate) async fn answer(self, tool: &'static str) -> Answer {
         let mut notices = self.arguments.notices.clone();
+        // The largest of them is the size of all.
+        let answering = Box::pin(self.dispatch(tool));
         let answered = match self.deadline {
-            Some(deadline) => timeout_at(deadline + AT_LAST, self.dispatch(tool))
-                .await
-                .unwrap_or_else(|_| Err(no_word())),
-            None => self.dispatch(tool).await,
+            Some(deadline) => {
+                timeout_at(deadline + AT_LAST, answering).await.unwrap_or_else(|_| Err(no_word()))
+            }
+            None => answering.await,
         };
         let answer = answered.unwrap_or_else(|problem| {
             // An error says it all itself.
@@ -111,6 +113,17 @@ impl Call {
             "exec_wait" => exec::wait(self).await,
             "exec_list" => exec::list(self).await,
             "exec_signal" => exec::signal(self).await,
+            "service_start" => service::start(self).await,
+            "service_restart" => service::restart(self).await,
+            "service_wait" => service::wait(self).await,
+            "service_status" | "service_list" => service::status(self).await,
+            "service_logs" => service::logs(self).await,
+            "service_stop" => service::stop(self).await,
+            "service_signal" => service::signal(self).await,
+            "service_delete" => service::delete(self).await,
+            "service_up" => service::up(self).await,
+            "service_down" => service::down(self).await,
+            "workspace_events" => service::events(self).await,
             "environment_list" | "vm_list_environments" => workspace::environments(self).await,
             other => unreachable!("{other} is in the catalogue and has no function"),
         }

@@ -578,11 +578,12 @@ impl Report {
         let exec = &self.result.exec;
         let mut remarks = Vec::new();
         if exec.left_behind > 0 && !exec.timed_out && !exec.cancelled {
-            remarks.push(format!(
-                "{} processes that it left behind were ended with it; to keep a server running, \
-                 run it by itself with detach: true",
-                exec.left_behind
-            ));
+            let left = exec.left_behind;
+            let mut remark = format!("{left} processes that it left behind were ended with it");
+            if !self.vm {
+                remark.push_str("; service_start keeps a server running");
+            }
+            remarks.push(remark);
         }
         if exec.oom_killed {
             remarks.push("the kernel ended a process of it for want of memory".to_owned());

@@ -22,6 +22,7 @@ mod progress;
 mod prompts;
 mod resources;
 mod server;
+mod service;
 mod settings;
 mod stdio;
 mod vm;

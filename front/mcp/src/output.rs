@@ -73,6 +73,21 @@ impl Transcript {
         }
     }
 
+    /// What comes next has this position: what lies between belongs to nobody who asked.
+    pub(crate) fn place(&mut self, offset: u64) {
+        self.next = offset;
+    }
+
+    /// The output goes to here at least.
+    pub(crate) fn seen_to(&mut self, offset: u64) {
+        self.next = self.next.max(offset);
+    }
+
+    /// The position of what comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Output that was not read, since only its end is of interest.
     pub(crate) fn skip_to(&mut self, to: u64) {
         if to > self.next {
@@ -260,6 +275,15 @@ fn fitting<'a>(pieces: impl Iterator<Item = &'a &'a Piece>, budget: usize) -> us
             fits
         })
         .count()
+}
+
+/// A text of a line or so, without what only a terminal understands.
+pub(crate) fn plain(text: &str) -> String {
+    let mut cleaner = Cleaner::default();
+    let mut lines = Vec::new();
+    cleaner.take(text.as_bytes(), 0, &mut lines);
+    let lines = lines.into_iter().chain(cleaner.pending()).map(|(line, _)| line);
+    lines.collect()
 }
 
 /// A text in pieces that are not too long, cut between characters.

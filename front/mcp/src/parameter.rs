@@ -13,6 +13,8 @@ pub(crate) struct Parameter {
     pub(crate) shape: Shape,
     /// Whether a call must have it.
     pub(crate) required: bool,
+    /// Whether only `workspace-full` shows it; every profile takes it.
+    pub(crate) rare: bool,
 }
 
 /// What a parameter may be. Everything is flat: clients and models stumble over more.
@@ -22,8 +24,12 @@ pub(crate) enum Shape {
     Text(Option<&'static str>),
     /// A whole number between two bounds; the default where there is one.
     Integer(i64, i64, Option<i64>),
+    /// One of these; the first where it is left out.
+    OneOf(&'static [&'static str]),
     /// Yes or no; no where it is left out.
     Flag,
+    /// Yes or no; yes where it is left out.
+    FlagOn,
     /// Names with texts.
     TextMap,
     /// A list of texts.
@@ -33,12 +39,17 @@ pub(crate) enum Shape {
 impl Parameter {
     /// One that a call must have.
     pub(crate) const fn required(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, shape: Shape::Text(None), required: true }
+        Self { name, about, shape: Shape::Text(None), required: true, rare: false }
     }
 
     /// One that a call may have.
     pub(crate) const fn optional(name: &'static str, about: &'static str, shape: Shape) -> Self {
-        Self { name, about, shape, required: false }
+        Self { name, about, shape, required: false, rare: false }
+    }
+
+    /// One that few calls have.
+    pub(crate) const fn rare(name: &'static str, about: &'static str, shape: Shape) -> Self {
+        Self { name, about, shape, required: false, rare: true }
     }
 
     /// The default that stands in the schema and is taken where it is left out.
@@ -46,7 +57,9 @@ impl Parameter {
         match self.shape {
             Shape::Text(default) => default.map(Value::from),
             Shape::Integer(_, _, default) => default.map(Value::from),
+            Shape::OneOf(choices) => choices.first().copied().map(Value::from),
             Shape::Flag => Some(Value::Bool(false)),
+            Shape::FlagOn => Some(Value::Bool(true)),
             Shape::TextMap | Shape::TextList => None,
         }
     }
@@ -57,7 +70,8 @@ impl Parameter {
             Shape::Integer(least, most, _) => {
                 json!({"type": "integer", "minimum": least, "maximum": most})
             }
-            Shape::Flag => json!({"type": "boolean"}),
+            Shape::OneOf(choices) => json!({"type": "string", "enum": choices}),
+            Shape::Flag | Shape::FlagOn => json!({"type": "boolean"}),
             Shape::TextMap => {
                 json!({"type": "object", "additionalProperties": {"type": "string"}})
             }
@@ -73,8 +87,10 @@ impl Parameter {
     }
 }
 
-/// The schema of all parameters of a tool: one flat object.
-pub(crate) fn input_schema(parameters: &[Parameter]) -> Map<String, Value> {
+/// The schema of parameters of a tool: one flat object.
+pub(crate) fn input_schema<'a>(
+    parameters: impl Iterator<Item = &'a Parameter>,
+) -> Map<String, Value> {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for parameter in parameters {

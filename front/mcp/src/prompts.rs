@@ -22,7 +22,7 @@ pub(crate) fn message(task: &str) -> PromptMessage {
         "Do the following in a pyro workspace, a Linux VM of its own, and nothing of it on my \
          machine:\n\n{task}\n\nLook with workspace_list whether there is a workspace for it already; \
          otherwise make one with workspace_create and give it a name that says what it is for. Work \
-         with workspace_exec in /workspace. When you are done, tell me the workspace's name and what \
+         with workspace_exec in /workspace; servers and the like are services, service_start. When you are done, tell me the workspace's name and what \
          you did, and leave the workspace as it is."
     );
     PromptMessage::new_text(Role::User, told)

@@ -1,4 +1,4 @@
-//! Workspaces, their commands and what these said, as resources to read.
+//! Workspaces, their commands and services and what these said, as resources to read.
 //!
 //! A convenience for clients that show resources; whatever is here is there by tools as well.
 
@@ -7,12 +7,15 @@ use std::sync::Arc;
 use pyro_core::Problem;
 use rmcp::model::{Resource, ResourceContents, ResourceTemplate};
 
-use crate::{answer::object, call::Pyro, exec::shortened, output::Transcript};
+use crate::{answer::object, call::Pyro, exec::shortened, output::Transcript, service};
 
 const ROOT: &str = "pyro://workspaces/";
 
 /// What is shown of an output, bytes.
 const OUTPUT_BUDGET: usize = 20_000;
+
+/// Services that are shown.
+const MOST_SERVICES: usize = 20;
 
 /// Bytes that are read of an output's tail.
 const OUTPUT_TAIL: u64 = 1024 * 1024;
@@ -24,6 +27,9 @@ enum Named<'a> {
     Execs(&'a str),
     Exec(&'a str, &'a str),
     Output(&'a str, &'a str),
+    Services(&'a str),
+    Service(&'a str, &'a str),
+    Log(&'a str, &'a str),
 }
 
 fn parse(uri: &str) -> Option<Named<'_>> {
@@ -36,6 +42,9 @@ fn parse(uri: &str) -> Option<Named<'_>> {
         [workspace, "execs"] => Some(Named::Execs(workspace)),
         [workspace, "execs", exec] => Some(Named::Exec(workspace, exec)),
         [workspace, "execs", exec, "output"] => Some(Named::Output(workspace, exec)),
+        [workspace, "services"] => Some(Named::Services(workspace)),
+        [workspace, "services", service] => Some(Named::Service(workspace, service)),
+        [workspace, "services", service, "log"] => Some(Named::Log(workspace, service)),
         _ => None,
     }
 }
@@ -70,6 +79,14 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
             "What a command said: head and tail",
             "text/plain",
         ),
+        template("/services", "services", "The services of a workspace", "application/json"),
+        template("/services/{service_name}", "service", "A service", "application/json"),
+        template(
+            "/services/{service_name}/log",
+            "log",
+            "What a service said: its last lines",
+            "text/plain",
+        ),
     ]
 }
 
@@ -95,6 +112,10 @@ pub(crate) async fn complete(
             let execs = pyro.node().await?.execs(workspace).await?.execs;
             found.extend(execs.into_iter().rev().map(|exec| exec.exec_id.to_string()));
         }
+        ("service_name", Some(workspace)) => {
+            let services = pyro.node().await?.services(workspace).await?.services;
+            found.extend(services.into_iter().map(|service| service.service_name.to_string()));
+        }
         _ => {}
     }
     found.retain(|value| value.starts_with(typed));
@@ -118,14 +139,25 @@ pub(crate) async fn read(pyro: &Arc<Pyro>, uri: &str) -> Result<Option<ResourceC
             object(&list)
         }
         Named::Exec(workspace, exec) => object(&node.exec_status(workspace, exec).await?),
+        Named::Services(workspace) => {
+            service::list_document(&node.services(workspace).await?, MOST_SERVICES)
+        }
+        Named::Service(workspace, name) => {
+            service::service_document(&node.service(workspace, name).await?)
+        }
         Named::Output(workspace, exec) => {
-            let text = output(&node, workspace, exec).await?;
-            let contents = ResourceContents::text(text, uri).with_mime_type("text/plain");
-            return Ok(Some(contents));
+            return Ok(Some(plain_text(output(&node, workspace, exec).await?, uri)));
+        }
+        Named::Log(workspace, name) => {
+            return Ok(Some(plain_text(service::log_text(&node, workspace, name).await?, uri)));
         }
     };
     let text = serde_json::to_string_pretty(&document).unwrap_or_default();
     Ok(Some(ResourceContents::text(text, uri).with_mime_type("application/json")))
+}
+
+fn plain_text(text: String, uri: &str) -> ResourceContents {
+    ResourceContents::text(text, uri).with_mime_type("text/plain")
 }
 
 async fn output(node: &pyro_client::Node, workspace: &str, exec: &str) -> Result<String, Problem> {
@@ -150,6 +182,12 @@ pub(crate) fn output_link(workspace: &str, exec: &str) -> Resource {
         .with_mime_type("text/plain")
 }
 
+/// A link to what a service said.
+pub(crate) fn log_link(workspace: &str, service: &str) -> Resource {
+    Resource::new(format!("{ROOT}{workspace}/services/{service}/log"), format!("log of {service}"))
+        .with_mime_type("text/plain")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +199,10 @@ mod tests {
             ("pyro://workspaces/a/execs", Some(Named::Execs("a"))),
             ("pyro://workspaces/a/execs/b", Some(Named::Exec("a", "b"))),
             ("pyro://workspaces/a/execs/b/output", Some(Named::Output("a", "b"))),
+            ("pyro://workspaces/a/services", Some(Named::Services("a"))),
+            ("pyro://workspaces/a/services/b", Some(Named::Service("a", "b"))),
+            ("pyro://workspaces/a/services/b/log", Some(Named::Log("a", "b"))),
+            ("pyro://workspaces/a/services/b/output", None),
             ("pyro://workspaces/", None),
             ("pyro://workspaces/a/files", None),
             ("file:///etc/passwd", None),

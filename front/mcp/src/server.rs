@@ -53,7 +53,9 @@ const WORKSPACE: &str = "pyro gives you Linux VMs of your own. Do anything in th
     run, break; nothing can touch the user's machine.\n\
     The loop: workspace_create once (or find one with workspace_list), then workspace_exec as often \
     as needed; files and installed packages stay, work in /workspace. A command that runs longer \
-    than 40 s comes back with running: true; go on with exec_wait. Start servers with detach: true. \
+    than 40 s comes back with running: true; go on with exec_wait. \
+    Servers, workers and databases are services: service_start returns once a ready_ probe proves \
+    that it answers; service_logs shows its output, service_status how it is, service_stop ends it. \
     Output is cut in the middle; read on with exec_wait and its offset, or filter in the command. \
     workspace_delete when the work is done. For one command without traces: vm_run.\n\
     There is no network yet. Errors carry a code and hints that say what to do.";
@@ -156,14 +158,15 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = catalogue::of(self.profile()).map(Definition::describe).collect();
+        let tools =
+            catalogue::of(self.profile()).map(|tool| tool.describe(self.profile())).collect();
         Ok(ListToolsResult::with_all_items(tools)
             .with_ttl_ms(TOOLS_FRESH_MS)
             .with_cache_scope(CacheScope::Public))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.find(name).map(Definition::describe)
+        self.find(name).map(|tool| tool.describe(self.profile()))
     }
 
     async fn call_tool(

@@ -51,6 +51,10 @@ fn shown(workspace: &Workspace) -> Answer {
             workspace.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         lines.push(format!("labels {}", labels.join(", ")));
     }
+    if workspace.service_count > 0 {
+        let (count, running) = (workspace.service_count, workspace.running_service_count);
+        lines.push(format!("{count} services, {running} running"));
+    }
     if let Some(last) = &workspace.last_command {
         let code =
             last.exit_code.map_or_else(|| "lost".to_owned(), |code| format!("exit code {code}"));
@@ -125,7 +129,8 @@ pub(crate) async fn update(call: &Call) -> Result<Answer, Problem> {
 pub(crate) async fn start(call: &Call) -> Result<Answer, Problem> {
     let (node, workspace) = (call.node().await?, call.workspace("workspace_id")?);
     call.progress.tell("starting the VM").await;
-    let start = async move { node.start_workspace(&workspace, true).await };
+    let resume = call.arguments.flag("resume");
+    let start = async move { node.start_workspace(&workspace, resume).await };
     Ok(shown(&call.within("starting the workspace", start).await?))
 }
 

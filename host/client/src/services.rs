@@ -23,18 +23,21 @@ pub struct ServiceLogQuery {
     pub since: Option<f64>,
     /// `stdout`, `stderr` or `combined`.
     pub stream: Option<String>,
+    /// From this position in both streams together; none: the node's default. Only of the stream.
+    pub offset: Option<u64>,
     /// Go on with what comes. Only of the stream.
     pub follow: bool,
 }
 
 impl ServiceLogQuery {
-    fn parameters(&self) -> [(&'static str, Option<String>); 5] {
+    fn parameters(&self) -> [(&'static str, Option<String>); 6] {
         let flag = |set: bool| set.then(|| "true".to_owned());
         [
             ("tail_lines", self.tail_lines.map(|lines| lines.to_string())),
             ("all", flag(self.all)),
             ("since", self.since.map(|since| since.to_string())),
             ("stream", self.stream.clone()),
+            ("offset", self.offset.map(|offset| offset.to_string())),
             ("follow", flag(self.follow)),
         ]
     }

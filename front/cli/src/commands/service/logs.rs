@@ -21,6 +21,7 @@ pub(in crate::commands) async fn logs(
         all: arguments.all,
         since: arguments.since,
         stream: arguments.stream.clone(),
+        offset: None,
         follow: arguments.follow,
     };
     let node = context.node().await?;

@@ -11,6 +11,8 @@ use crate::{
     parameter::{Parameter, Shape, input_schema},
 };
 
+mod services;
+
 /// A tool of the contract.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Definition {
@@ -86,8 +88,8 @@ const ENVIRONMENTS: &[Field] = &[Field("environments", "array")];
 const RUN_PARAMETERS: &[Parameter] =
     &[ENVIRONMENT, COMMAND, VCPU, MEMORY, TIMEOUT, VM_TTL, CWD, ENV, USER, MAX_BYTES];
 
-/// Every tool whose verb exists.
-pub(crate) const TOOLS: &[Definition] = &[
+/// Every tool whose verb exists, but those of services.
+const TOOLS: &[Definition] = &[
     Definition {
         name: "vm_run",
         title: "Run a command in a fresh VM",
@@ -130,7 +132,7 @@ pub(crate) const TOOLS: &[Definition] = &[
             TIMEOUT,
             Parameter::optional(
                 "detach",
-                "return at once; it runs on, for servers (no timeout then)",
+                "return at once; it runs on (no timeout then)",
                 Shape::Flag,
             ),
             CWD,
@@ -261,7 +263,14 @@ pub(crate) const TOOLS: &[Definition] = &[
         name: "workspace_start",
         title: "Start a workspace",
         about: "Start a stopped workspace. Not needed before workspace_exec.",
-        parameters: &[WORKSPACE],
+        parameters: &[
+            WORKSPACE,
+            Parameter::optional(
+                "resume",
+                "run services again that ran when it stopped",
+                Shape::FlagOn,
+            ),
+        ],
         output: ONE_WORKSPACE,
         nature: Nature::Changes,
         profile: Profile::WorkspaceFull,
@@ -352,17 +361,19 @@ pub(crate) const TOOLS: &[Definition] = &[
 
 /// The tools of a profile.
 pub(crate) fn of(profile: Profile) -> impl Iterator<Item = &'static Definition> {
-    TOOLS.iter().filter(move |tool| tool.profile <= profile)
+    TOOLS.iter().chain(services::TOOLS).filter(move |tool| tool.profile <= profile)
 }
 
 impl Definition {
-    /// As the protocol has it.
-    pub(crate) fn describe(&self) -> Tool {
+    /// As the protocol has it, for the clients of a profile.
+    pub(crate) fn describe(&self, profile: Profile) -> Tool {
         let annotations = ToolAnnotations::new()
             .read_only(self.nature == Nature::Reads)
             .destructive(self.nature == Nature::Destroys)
             .open_world(false);
-        Tool::new(self.name, self.about, input_schema(self.parameters))
+        let shown = |parameter: &&Parameter| !parameter.rare || profile == Profile::WorkspaceFull;
+        let parameters = input_schema(self.parameters.iter().filter(shown));
+        Tool::new(self.name, self.about, parameters)
             .with_title(self.title)
             .with_raw_output_schema(self.output_schema().into())
             .with_annotations(annotations)
@@ -392,7 +403,7 @@ mod tests {
 
     /// Names, descriptions and input schemas; and everything.
     fn sizes(profile: Profile) -> (usize, usize) {
-        let described: Vec<Tool> = of(profile).map(Definition::describe).collect();
+        let described: Vec<Tool> = of(profile).map(|tool| tool.describe(profile)).collect();
         let short: Vec<Value> = described
             .iter()
             .map(|tool| {
@@ -422,11 +433,15 @@ mod tests {
         assert!(whole < 24 * 1024, "{whole} bytes");
     }
 
+    fn every_tool() -> Vec<Tool> {
+        let profile = Profile::WorkspaceFull;
+        of(profile).map(|tool| tool.describe(profile)).collect()
+    }
+
     #[test]
     fn what_models_read_changes_on_purpose_only() {
-        let described: Vec<Tool> = TOOLS.iter().map(Definition::describe).collect();
         let mut shown = String::new();
-        for tool in described {
+        for tool in every_tool() {
             let schema = serde_json::to_string(&tool.input_schema).unwrap();
             let about = tool.description.unwrap();
             shown.push_str(&[&tool.name, "\n  ", &about, "\n  ", &schema, "\n"].concat());
@@ -436,8 +451,7 @@ mod tests {
 
     #[test]
     fn every_schema_is_flat() {
-        for tool in TOOLS {
-            let tool = tool.describe();
+        for tool in every_tool() {
             let schema = Value::Object((*tool.input_schema).clone());
             assert_eq!(schema["type"], "object", "{}", tool.name);
             for (name, parameter) in schema["properties"].as_object().unwrap() {
@@ -488,8 +502,8 @@ mod tests {
 
     #[test]
     fn only_delete_destroys_and_nothing_reaches_out() {
-        for tool in TOOLS {
-            let annotations = tool.describe().annotations.unwrap();
+        for tool in every_tool() {
+            let annotations = tool.annotations.unwrap();
             assert_eq!(annotations.destructive_hint, Some(tool.name.ends_with("_delete")));
             assert_eq!(annotations.open_world_hint, Some(false));
             if tool.name.ends_with("_exec") || tool.name.ends_with("_run") {
@@ -510,7 +524,7 @@ mod tests {
 
     #[test]
     fn descriptions_are_sentences() {
-        for tool in TOOLS {
+        for tool in of(Profile::WorkspaceFull) {
             assert!(tool.about.ends_with('.'), "{}", tool.name);
             assert!(!tool.title.ends_with('.'), "{}", tool.name);
         }
