@@ -31,7 +31,7 @@ LIMIT = 24 * 1024
 LONG_SECONDS = int(os.environ.get("PYRO_MCP_LONG_SECONDS", "50"))
 MUCH_MEBIBYTES = int(os.environ.get("PYRO_MCP_MUCH_MEBIBYTES", "128"))
 DEADLINE = 60.0
-CORE_TOOLS = 17
+CORE_TOOLS = 18
 STORIES: dict[str, Any] = {}
 
 

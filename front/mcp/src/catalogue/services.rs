@@ -257,7 +257,7 @@ pub(super) const TOOLS: &[Definition] = &[
             Field("services", "array"),
         ],
         nature: Nature::Changes,
-        profile: Profile::WorkspaceFull,
+        profile: Profile::WorkspaceCore,
     },
     Definition {
         name: "service_down",
