@@ -268,6 +268,7 @@ def a_service(**changes: Any) -> dict[str, Any]:
         "memory_bytes": 1,
         "cpu_seconds": 0.1,
         "log_bytes": {"stdout": 3, "stderr": 4},
+        "revision": 5,
     }
     return {**record, **changes}
 

@@ -85,7 +85,10 @@ pub(crate) fn report(error: &CommandError, invocation: &Invocation, printer: Pri
         _ => 1,
     };
     if invocation.wants_json {
-        if printer.json(&ErrorBody::from(problem)).is_err() {
+        let body = ErrorBody::from(problem);
+        let printed =
+            if invocation.tells_lines { printer.json_line(&body) } else { printer.json(&body) };
+        if printed.is_err() {
             return BROKEN_PIPE;
         }
     } else {

@@ -14,6 +14,8 @@ pub(crate) struct Invocation {
     pub(crate) runs: bool,
     /// Whether errors are asked for as JSON, as far as can be told before parsing.
     pub(crate) wants_json: bool,
+    /// Whether JSON comes as lines, one document each.
+    pub(crate) tells_lines: bool,
     words: Vec<String>,
 }
 
@@ -46,7 +48,8 @@ impl Invocation {
             arguments.truncate(at);
         }
         let wants_json = arguments.iter().take_while(|word| *word != "--").any(|w| w == "--json");
-        Self { arguments, command, runs, wants_json, words }
+        let tells_lines = verb == "events";
+        Self { arguments, command, runs, wants_json, tells_lines, words }
     }
 
     /// The verb, where it belongs to the contract but is not built yet.
@@ -132,6 +135,8 @@ mod tests {
     fn json_after_two_dashes_belongs_to_the_command() {
         assert!(of("pyro exec --json w -- tool").wants_json);
         assert!(!of("pyro exec w -- tool --json").wants_json);
+        assert!(of("pyro ws events w --json").tells_lines);
+        assert!(!of("pyro service logs w web --json").tells_lines);
     }
 
     #[test]

@@ -111,6 +111,9 @@ pub struct Service {
     /// The file it was last started from by `up`; null where it was started by itself.
     #[serde(default)]
     pub source: Option<String>,
+    /// Counts its state changes, each of which is an event: who follows them and sees every number
+    /// has missed none.
+    pub revision: u64,
 }
 
 /// How a run ended.

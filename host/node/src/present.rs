@@ -190,6 +190,7 @@ pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Serv
         cpu_seconds: record.cpu_micros as f64 / 1e6,
         log_bytes: LogBytes { stdout: record.stdout_bytes, stderr: record.stderr_bytes },
         source: (!record.source.is_empty()).then(|| record.source.clone()),
+        revision: record.revision,
     }
 }
 

@@ -665,6 +665,11 @@ class Service(TypedDict):
     restart_policy: str
     """`no`, `on-failure`, `always` or `unless-stopped`."""
 
+    revision: int
+    """Counts its state changes, each of which is an event: who follows them and sees every number
+    has missed none.
+    """
+
     service_name: str
     """Its name."""
 

@@ -41,7 +41,7 @@ pub fn backend() -> Backend {
 
 /// A setting of the harness; one that is empty counts as absent.
 #[expect(clippy::disallowed_methods, reason = "the harness is its own edge")]
-pub(crate) fn setting(name: &str) -> Option<OsString> {
+pub fn setting(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 

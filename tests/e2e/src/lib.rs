@@ -23,7 +23,7 @@ mod verb;
 mod wait;
 mod workspace;
 
-pub use backend::{Backend, backend};
+pub use backend::{Backend, backend, setting};
 pub use home::Home;
 pub use process::Process;
 pub use terminal::Terminal;

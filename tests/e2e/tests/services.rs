@@ -485,7 +485,7 @@ fn logs_are_cut_followed_and_told_apart() {
 }
 
 #[test]
-fn fifty_services_start_at_once_and_stop() {
+fn fifty_services_start_restart_and_stop_at_once() {
     let home = Home::new();
     let workspace = home.workspace_with(&["-m", "512", "debian:12"]);
     let of = Of(&home, &workspace);
@@ -505,6 +505,19 @@ fn fifty_services_start_at_once_and_stop() {
     let services = list["services"].as_array().unwrap();
     assert!(services.iter().all(|service| service["ready"] == true));
     wait_until(30, "what it said is kept", || of.service("logs", &["s07"]).ok().text() == "s07");
+    let pids = |services: &[Value]| services.iter().map(|it| it["pid"].clone()).collect::<Vec<_>>();
+    let before = pids(services);
+    thread::scope(|scope| {
+        for number in 0..50 {
+            let of = &of;
+            scope.spawn(move || of.service("restart", &[&format!("s{number:02}")]).ok());
+        }
+    });
+    let list = of.service("list", &["--json"]).ok().json();
+    assert_eq!(list["running_count"], 50);
+    let services = list["services"].as_array().unwrap();
+    assert!(services.iter().all(|service| service["ready"] == true));
+    assert!(pids(services).iter().zip(&before).all(|(new, old)| new != old), "each runs anew");
     thread::scope(|scope| {
         for number in 0..50 {
             let of = &of;

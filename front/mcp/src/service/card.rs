@@ -311,7 +311,7 @@ mod tests {
             "stopping": false, "published_ports": [], "restart_count": 0, "restart_policy": "no",
             "last_exit": null, "depends_on": {}, "waiting_for": [], "last_probe": null,
             "status_text": null, "listening_ports": [], "memory_bytes": 0, "cpu_seconds": 0.0,
-            "log_bytes": {"stdout": 0, "stderr": 0},
+            "log_bytes": {"stdout": 0, "stderr": 0}, "revision": 4,
         });
         for (name, value) in more.as_object().unwrap() {
             document[name] = value.clone();

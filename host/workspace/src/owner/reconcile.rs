@@ -87,8 +87,12 @@ impl Owner {
         if let Err(error) = self.personalize(&vm, "adopt", BOOT).await {
             tracing::warn!(workspace = %self.record.id, error = with_sources(&error), "a VM could not be adopted");
             vm.kill().await;
-            self.record.stop_reason = Some("guest_crashed".into());
-            self.record.stop_detail = Some(with_sources(&error));
+            // It may have been dying when it was found.
+            let ending = Vm::ending(&self.context.layout.vm(self.record.id));
+            let is_silent = ending.reason == "guest_crashed";
+            self.record.stop_reason = Some(ending.reason.into());
+            self.record.stop_detail =
+                if is_silent { Some(with_sources(&error)) } else { ending.detail };
             self.settle_stopped("vm_died");
             return;
         }

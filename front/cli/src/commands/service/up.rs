@@ -239,7 +239,7 @@ mod tests {
             "execution_mode": "guest_vsock", "stopping": false, "published_ports": [],
             "restart_count": 0, "restart_policy": "no", "depends_on": {}, "waiting_for": [],
             "listening_ports": [], "memory_bytes": 0, "cpu_seconds": 0.0,
-            "log_bytes": {"stdout": 0, "stderr": 0},
+            "log_bytes": {"stdout": 0, "stderr": 0}, "revision": 4,
         });
         for (key, value) in changes.as_object().unwrap() {
             service[key] = value.clone();
