@@ -26,6 +26,9 @@ use crate::{
 
 static SPAWN_FLOOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/spawn_floor"));
 
+/// Spawns in a row under which so many execs are laid.
+const SPAWNS: usize = 10;
+
 /// How much goes through an exec's stdout.
 const STREAM_MIB: usize = 64;
 
@@ -67,14 +70,16 @@ pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Result<()> {
 }
 
 async fn round_trips(scene: &Scene, node: &Node, id: &str, report: &mut Report) -> Result<()> {
-    let floor = spawn_floor(scene, id)?;
-    report.add("floor: spawn and wait in the guest", "ms", floor);
+    put(scene, id, SPAWN_FLOOR, "/tmp/spawn-floor")?;
     report.add("floor: echo on the raw channel", "ms", echo(scene, id).await?);
     // In turns, so that whatever else the machine does is added to all alike.
     let mut python =
         scene.python.as_deref().map(|turns| Turns::new(scene, turns, id)).transpose()?;
-    let [mut client, mut threads, mut coroutines] = [const { Vec::new() }; 3];
-    for _ in 0..scene.rounds {
+    let [mut floor, mut client, mut threads, mut coroutines] = [const { Vec::new() }; 4];
+    for round in 0..scene.rounds {
+        if round % SPAWNS == 0 {
+            floor.extend(spawn_floor(scene, id)?);
+        }
         let begun = Instant::now();
         run(node, id, &["/bin/true"]).await?;
         client.push(milliseconds(begun));
@@ -83,6 +88,7 @@ async fn round_trips(scene: &Scene, node: &Node, id: &str, report: &mut Report) 
             coroutines.push(python.turn("asyncio")?);
         }
     }
+    report.add("floor: spawn and wait in the guest", "ms", floor);
     report.add("exec /bin/true by the Rust client", "ms", client);
     if let Some(python) = python {
         report.add("exec /bin/true by the Python SDK", "ms", threads);
@@ -138,9 +144,7 @@ async fn stream(node: &Node, id: &str, runs: usize, report: &mut Report) -> Resu
 
 /// Spawn and wait measured inside the same guest, by a program that is put there.
 fn spawn_floor(scene: &Scene, id: &str) -> Result<Vec<f64>> {
-    put(scene, id, SPAWN_FLOOR, "/tmp/spawn-floor")?;
-    let micros =
-        scene.output(&["exec", id, "--", "/tmp/spawn-floor", &scene.rounds.to_string()])?;
+    let micros = scene.output(&["exec", id, "--", "/tmp/spawn-floor", &SPAWNS.to_string()])?;
     micros.lines().map(|line| Ok(line.parse::<f64>()? / 1000.0)).collect()
 }
 

@@ -185,8 +185,9 @@ where
         Ok(exec) => exec,
         Err(refusal) => return refuse(writer, &refusal).await,
     };
-    let started = ExecStarted { pid: exec.record().pid };
-    reply(writer, Answer::ExecStarted(started)).await?;
+    let started = Answer::ExecStarted(ExecStarted { pid: exec.record().pid });
+    // Handed over with what there is of it already, or at once where there is nothing.
+    writer.message(&Reply { result: Some(started) }).await?;
     if !attach {
         return writer.end().await;
     }

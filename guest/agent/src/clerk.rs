@@ -6,9 +6,8 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
@@ -29,68 +28,122 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The thread.
 #[derive(Debug)]
-pub struct Clerk {
-    jobs: mpsc::Sender<(Job, bool)>,
+pub struct Clerk(Arc<Desk>);
+
+struct Desk {
+    pile: Mutex<Pile>,
+    /// The pile is no longer empty, or not to be put off any longer.
+    changed: Condvar,
     began: Instant,
-    last: Arc<AtomicU64>,
+    /// When it was busy last, milliseconds after `began`.
+    busy: AtomicU64,
+}
+
+#[derive(Default)]
+struct Pile {
+    jobs: Vec<Job>,
+    is_urgent: bool,
+    is_closed: bool,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Desk").field("jobs", &self.pile().jobs.len()).finish()
+    }
+}
+
+impl Desk {
+    fn pile(&self) -> MutexGuard<'_, Pile> {
+        self.pile.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn was_busy_at(&self, since_began: Duration) {
+        self.busy.store(since_began.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn quiet_for(&self) -> Duration {
+        let busy = Duration::from_millis(self.busy.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(busy)
+    }
+
+    fn work(&self) {
+        while let Some(jobs) = self.next() {
+            for job in jobs {
+                job();
+            }
+        }
+    }
+
+    /// The jobs that are not to be put off any longer, once there are some; none at the end.
+    fn next(&self) -> Option<Vec<Job>> {
+        let mut pile = self.pile();
+        while pile.jobs.is_empty() && !pile.is_closed {
+            pile = self.changed.wait(pile).unwrap_or_else(PoisonError::into_inner);
+        }
+        let first = Instant::now();
+        while !pile.is_urgent && !pile.is_closed && pile.jobs.len() < MOST {
+            let left = LONGEST.saturating_sub(first.elapsed());
+            let left = left.min(QUIET.saturating_sub(self.quiet_for()));
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(pile, left);
+            pile = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        pile.is_urgent = false;
+        let jobs = std::mem::take(&mut pile.jobs);
+        (!jobs.is_empty() || !pile.is_closed).then_some(jobs)
+    }
 }
 
 impl Default for Clerk {
     fn default() -> Self {
-        let (jobs, queue) = mpsc::channel();
-        let began = Instant::now();
-        let last = Arc::new(AtomicU64::new(0));
-        let seen = last.clone();
-        let quiet_for = move || {
-            began.elapsed().saturating_sub(Duration::from_millis(seen.load(Ordering::Relaxed)))
-        };
+        let desk = Arc::new(Desk {
+            pile: Mutex::default(),
+            changed: Condvar::new(),
+            began: Instant::now(),
+            busy: AtomicU64::new(0),
+        });
+        let theirs = desk.clone();
         // Without the thread the jobs are lost, and with them only records.
-        let _ = std::thread::Builder::new()
-            .name("clerk".into())
-            .stack_size(256 << 10)
-            .spawn(move || work(&queue, quiet_for));
-        Self { jobs, began, last }
+        let thread = std::thread::Builder::new().name("clerk".into()).stack_size(256 << 10);
+        desk.pile().is_closed = thread.spawn(move || theirs.work()).is_err();
+        Self(desk)
     }
 }
 
-fn work(queue: &mpsc::Receiver<(Job, bool)>, quiet_for: impl Fn() -> Duration) {
-    while let Ok((job, mut urgent)) = queue.recv() {
-        let first = Instant::now();
-        let mut jobs = vec![job];
-        while !urgent && jobs.len() < MOST && first.elapsed() < LONGEST {
-            let left = QUIET.saturating_sub(quiet_for());
-            if left.is_zero() {
-                break;
-            }
-            match queue.recv_timeout(left) {
-                Ok((job, now)) => {
-                    jobs.push(job);
-                    urgent = now;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        for job in jobs {
-            job();
-        }
+impl Drop for Clerk {
+    fn drop(&mut self) {
+        self.0.pile().is_closed = true;
+        self.0.changed.notify_one();
     }
 }
 
 impl Clerk {
     /// Says that a command begins.
     pub fn busy(&self) {
-        self.was_busy_at(self.began.elapsed() + SHORT);
-    }
-
-    fn was_busy_at(&self, since_began: Duration) {
-        self.last.store(since_began.as_millis() as u64, Ordering::Relaxed);
+        self.0.was_busy_at(self.0.began.elapsed() + SHORT);
     }
 
     /// Does it some time, in turn.
     pub fn put_off(&self, job: impl FnOnce() + Send + 'static) {
-        self.was_busy_at(self.began.elapsed());
-        let _ = self.jobs.send((Box::new(job), false));
+        self.0.was_busy_at(self.0.began.elapsed());
+        self.add(Box::new(job), false);
+    }
+
+    fn add(&self, job: Job, is_urgent: bool) {
+        let mut pile = self.0.pile();
+        if pile.is_closed {
+            return;
+        }
+        pile.jobs.push(job);
+        pile.is_urgent |= is_urgent;
+        // Not for each: the thread looks by itself whether it is quiet.
+        let wakes = is_urgent || pile.jobs.len() == 1 || pile.jobs.len() >= MOST;
+        drop(pile);
+        if wakes {
+            self.0.changed.notify_one();
+        }
     }
 
     /// Waits until all that was put off is done.
@@ -99,9 +152,8 @@ impl Clerk {
         let job = move || {
             let _ = sender.send(());
         };
-        if self.jobs.send((Box::new(job), true)).is_ok() {
-            let _ = done.await;
-        }
+        self.add(Box::new(job), true);
+        let _ = done.await;
     }
 }
 
@@ -112,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn catching_up_does_all_that_was_put_off_in_order() {
         let clerk = Clerk::default();
-        let (sender, done) = mpsc::channel();
+        let (sender, done) = std::sync::mpsc::channel();
         for number in 0..100 {
             let sender = sender.clone();
             clerk.put_off(move || sender.send(number).unwrap());

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal};
 use tokio::{
     io::AsyncWriteExt,
     sync::{mpsc, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -31,9 +31,10 @@ use crate::{
     cgroup::Cgroup,
     clock,
     descriptor::Descriptor,
+    reaper::look_at_status,
     record,
     refusal::Refusal,
-    spawner::{Process, STOCK, Spawner},
+    spawner::{Process, STOCK, Spawner, StandardStreams},
     spool::{Counts, Limits, Spool, Stored, Stream},
     workload::window_size,
 };
@@ -53,6 +54,9 @@ const PIPE_BYTES: usize = 256 << 10;
 const TURN: Duration = Duration::from_millis(1);
 /// Output that comes later than this after the last is taken at once.
 const STREAMING: Duration = Duration::from_millis(4);
+/// A command that is waited for and prints nothing is said to have begun after this long: most have
+/// ended by then, and the agent has nothing to do meanwhile.
+const SILENT: Duration = Duration::from_millis(10);
 /// What is read from a pipe after the end, at most: more than a pipe can hold.
 const DRAIN_BYTES: usize = 2 << 20;
 /// How long the rest of a process tree may take to end by itself once the main process has.
@@ -299,31 +303,56 @@ impl Execs {
     }
 }
 
-/// The agent's ends of a command's streams.
+/// A command's streams. Until it has begun, its own ends of them too.
 struct Ends {
     stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    their_stdin: Option<OwnedFd>,
+    out: Source,
+    error: Source,
+    /// Nobody waits for the command to begin, but for what it prints and its end.
+    is_watched: bool,
 }
 
-fn streams(request: &StartExec) -> io::Result<(Ends, Option<[OwnedFd; 3]>)> {
-    if request.terminal.is_some() {
-        return Ok((Ends { stdin: None, stdout: None, stderr: None }, None));
+impl Ends {
+    fn new(request: &StartExec) -> io::Result<Self> {
+        let has_pipes = request.terminal.is_none();
+        let source = |stream| {
+            if has_pipes { Source::pipe(stream) } else { Ok(Source::nothing(stream)) }
+        };
+        let (their_stdin, stdin) = if request.stdin && has_pipes {
+            let (reader, writer) = io::pipe()?;
+            (Some(reader.into()), Some(writer.into()))
+        } else {
+            (None, None)
+        };
+        Ok(Self {
+            stdin,
+            their_stdin,
+            out: source(Stream::Out)?,
+            error: source(Stream::Error)?,
+            is_watched: request.attach && has_pipes && !request.stdin,
+        })
     }
-    let (out_reader, out_writer) = io::pipe()?;
-    let (error_reader, error_writer) = io::pipe()?;
-    let (their_stdin, our_stdin) = if request.stdin {
-        let (reader, writer) = io::pipe()?;
-        (OwnedFd::from(reader), Some(writer.into()))
-    } else {
-        (std::fs::File::open("/dev/null")?.into(), None)
-    };
-    let ends = Ends {
-        stdin: our_stdin,
-        stdout: Some(out_reader.into()),
-        stderr: Some(error_reader.into()),
-    };
-    Ok((ends, Some([their_stdin, out_writer.into(), error_writer.into()])))
+
+    /// The command's ends; none where it has a terminal.
+    fn theirs(&self) -> Option<StandardStreams<'_>> {
+        Some(StandardStreams {
+            stdin: self.their_stdin.as_ref().map(AsFd::as_fd),
+            stdout: Some(self.out.writer.as_ref()?.as_fd()),
+            stderr: Some(self.error.writer.as_ref()?.as_fd()),
+        })
+    }
+
+    /// Ends when it is time to know whether the command has begun.
+    async fn sign(&self) {
+        if self.is_watched {
+            tokio::select! {
+                () = self.out.ready() => {}
+                () = self.error.ready() => {}
+                () = sleep(SILENT) => {}
+            }
+        }
+    }
 }
 
 /// Starts a command. Runs to its end even when whoever asked has gone.
@@ -360,11 +389,15 @@ async fn start_to_the_end(agent: Arc<Agent>, request: StartExec) -> Result<Arc<E
     });
     execs.admit(id, exec.clone())?;
     let spawned = async {
+        let mut ends = Ends::new(&request).map_err(Refusal::Descriptors)?;
         let mut again = true;
         loop {
-            let (ends, theirs) = streams(&request).map_err(Refusal::Descriptors)?;
-            match spawner.spawn(&request, &agent.cgroups, theirs).await {
-                Ok((process, cgroup)) => return Ok((ends, cgroup, process)),
+            let begun = spawner.spawn(&request, &agent.cgroups, ends.theirs(), ends.sign());
+            match begun.await {
+                Ok((process, cgroup)) => {
+                    ends.their_stdin = None;
+                    return Ok((ends, cgroup, process));
+                }
                 // The workload is ending, or has just removed the group under us.
                 Err(error) if error.is_about_the_workload() && again => {
                     again = false;
@@ -425,6 +458,9 @@ struct Running {
 /// One stream of output, until it ends.
 struct Source {
     descriptor: Option<Descriptor>,
+    /// The command's end of a pipe, kept so that its last process does not end the stream: the agent
+    /// would have to look, just before it has to look again because that process has ended.
+    writer: Option<OwnedFd>,
     stream: Stream,
     buffer: Vec<u8>,
     prints_much: bool,
@@ -433,16 +469,24 @@ struct Source {
 }
 
 impl Source {
-    fn new(fd: Option<OwnedFd>, stream: Stream) -> Self {
-        let descriptor = fd.and_then(|fd| Descriptor::new(fd).ok());
+    /// A stream without output.
+    fn nothing(stream: Stream) -> Self {
         Self {
-            descriptor,
+            descriptor: None,
+            writer: None,
             stream,
             buffer: Vec::new(),
             prints_much: false,
             taken: None,
             held: false,
         }
+    }
+
+    /// A new pipe.
+    fn pipe(stream: Stream) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let descriptor = Some(Descriptor::to_read(reader.into())?);
+        Ok(Self { descriptor, writer: Some(writer.into()), ..Self::nothing(stream) })
     }
 
     /// Waits for output; never comes back once the stream has ended.
@@ -521,12 +565,11 @@ impl Running {
         input: mpsc::Receiver<Input>,
     ) {
         let terminal = self.process.terminal.clone();
-        let mut out = Source::new(ends.stdout, Stream::Out);
-        let mut error = Source::new(ends.stderr, Stream::Error);
+        let Ends { stdin, mut out, mut error, .. } = ends;
         if terminal.is_some() {
             out.descriptor.clone_from(&terminal);
         }
-        let stdin = ends.stdin.and_then(|fd| Descriptor::new(fd).ok()).or(terminal.clone());
+        let stdin = stdin.and_then(|fd| Descriptor::new(fd).ok()).or(terminal.clone());
         let feeding =
             stdin.map(|stdin| tokio::spawn(feed(stdin, terminal.is_some(), input)).abort_handle());
         let far = Instant::now() + Duration::from_hours(24 * 365);
@@ -537,8 +580,7 @@ impl Running {
             tokio::select! {
                 biased;
                 ended = self.process.pidfd.readable() => {
-                    let status = self.agent.children.take_status(self.process.pid, &self.process.pidfd);
-                    match (ended, status) {
+                    match (ended, look_at_status(&self.process.pidfd)) {
                         (Ok(()), Ok(None)) => { self.process.pidfd.clear_readable(); }
                         (_, Ok(Some(status))) => break Some(status),
                         _ => break None,
@@ -573,7 +615,9 @@ impl Running {
             }
         };
         let duration = self.exec.started.elapsed();
-        let workload_restarted = self.spawner.is_ending();
+        // The end of the workload's PID 1 kills.
+        let was_killed = !matches!(status, Some(ExitStatus::Code(_)));
+        let workload_restarted = was_killed && self.spawner.is_ending();
         let mut left_behind = 0;
         if self.cgroup.is_populated() {
             let wait = if lingering && kill_at != far {
@@ -627,6 +671,7 @@ impl Running {
         self.agent.tell(GuestEvent { event: Some(guest_event::Event::ExecEnded(record.clone())) });
         // From here on nobody waits for this task but a shut-down.
         tokio::task::yield_now().await;
+        let _ = self.agent.children.take_status(self.process.pid, &self.process.pidfd);
         // While the host takes in the end; else when it is quiet.
         if self.spawner.is_bare() {
             self.spawner.stock(STOCK, &self.agent.cgroups).await;

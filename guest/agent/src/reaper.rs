@@ -30,6 +30,21 @@ pub fn reap_for_ever() -> ! {
     }
 }
 
+/// The exit status of a child whose pidfd became readable, which is still to be taken: letting go of
+/// the process takes longer than a look.
+pub fn look_at_status(pidfd: &impl AsFd) -> io::Result<Option<ExitStatus>> {
+    status(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+}
+
+fn status(pidfd: &impl AsFd, options: WaitIdOptions) -> io::Result<Option<ExitStatus>> {
+    let status = waitid(WaitId::PidFd(pidfd.as_fd()), options | WaitIdOptions::NOHANG)?;
+    Ok(status.map(|status| match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => ExitStatus::Code(code),
+        (None, Some(signal)) => ExitStatus::Signal(signal),
+        (None, None) => ExitStatus::Code(0),
+    }))
+}
+
 /// The agent's children.
 #[derive(Default, Debug)]
 pub struct Children {
@@ -62,15 +77,11 @@ impl Children {
 
     /// Takes the exit status of a child whose pidfd became readable.
     pub fn take_status(&self, pid: i32, pidfd: &impl AsFd) -> io::Result<Option<ExitStatus>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let status = waitid(WaitId::PidFd(pidfd.as_fd()), options)?;
-        let Some(status) = status else { return Ok(None) };
-        self.known().pids.remove(&pid);
-        Ok(Some(match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => ExitStatus::Code(code),
-            (None, Some(signal)) => ExitStatus::Signal(signal),
-            (None, None) => ExitStatus::Code(0),
-        }))
+        let status = status(pidfd, WaitIdOptions::EXITED)?;
+        if status.is_some() {
+            self.known().pids.remove(&pid);
+        }
+        Ok(status)
     }
 
     /// Reaps ended children that nobody knows.

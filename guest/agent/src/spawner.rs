@@ -18,9 +18,11 @@ use std::{
 
 use pyro_wire::{Message, StartExec};
 use rustix::{
+    io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg,
+        socketpair,
     },
     process::{Pid, PidfdFlags, Signal},
 };
@@ -93,6 +95,17 @@ impl SpawnError {
     }
 }
 
+/// What a command reads and writes; `/dev/null` where there is nothing.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct StandardStreams<'a> {
+    /// What it reads.
+    pub stdin: Option<BorrowedFd<'a>>,
+    /// Where its output goes.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// Where its errors go.
+    pub stderr: Option<BorrowedFd<'a>>,
+}
+
 /// A process that was started.
 #[derive(Debug)]
 pub struct Process {
@@ -114,7 +127,9 @@ pub struct Spawner {
     children: Arc<Children>,
     process: (i32, Descriptor),
     init: (i32, Descriptor),
-    /// PID 1's `stat`, kept open: it is read at every command's end.
+    /// `/dev/null`.
+    null: OwnedFd,
+    /// PID 1's `stat`, kept open: it is read whenever a command was killed.
     init_stat: Option<File>,
 }
 
@@ -138,7 +153,7 @@ impl Spawner {
         let child = spawned.map_err(SpawnError::Prepare)?;
         let pid = child.id() as i32;
         let pidfd = Pid::from_raw(pid)
-            .ok_or(rustix::io::Errno::SRCH)
+            .ok_or(Errno::SRCH)
             .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
             .map_err(|error| SpawnError::Prepare(error.into()))?;
         let process = (pid, Descriptor::new(pidfd).map_err(SpawnError::Prepare)?);
@@ -155,6 +170,8 @@ impl Spawner {
         }
         let init = Descriptor::new(descriptors.remove(0)).map_err(SpawnError::Prepare)?;
         cgroup::divide_workload(true).map_err(SpawnError::Cgroup)?;
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.map_err(SpawnError::Prepare)?.into();
         let init_stat = File::open(format!("/proc/{}/stat", answer.pid)).ok();
         let init = (answer.pid, init);
         Ok(Self {
@@ -163,6 +180,7 @@ impl Spawner {
             children,
             process,
             init,
+            null,
             init_stat,
         })
     }
@@ -221,10 +239,9 @@ impl Spawner {
 
     async fn recruit(&self, cgroups: &ExecCgroups) -> Result<Recruit, SpawnError> {
         let cgroup = cgroups.take().map_err(SpawnError::Cgroup)?;
-        let (ours, theirs) =
+        let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
                 .map_err(|error| SpawnError::Prepare(error.into()))?;
-        let socket = Descriptor::to_read(ours).map_err(SpawnError::Prepare)?;
         self.children.starting();
         let asked = self.ask(START_RECRUIT, &[cgroup.as_fd(), theirs.as_fd()]).await;
         let pid = asked.as_ref().ok().map(|(answer, _)| answer.pid).filter(|pid| *pid > 0);
@@ -238,31 +255,32 @@ impl Spawner {
         Ok(Recruit { cgroup, socket, pid: answer.pid, pidfd })
     }
 
-    /// Starts a command in a cgroup of its own. `streams` are its stdin, stdout and stderr; none
-    /// where it has a terminal. Not to be cancelled: the answer belongs to the question.
+    /// Starts a command in a cgroup of its own; it has a terminal where it has no `streams`. Whether
+    /// it has begun is looked at after the `sign`, or when its process has ended. Not to be cancelled:
+    /// the answer belongs to the question.
     pub async fn spawn(
         &self,
         request: &StartExec,
         cgroups: &ExecCgroups,
-        streams: Option<[OwnedFd; 3]>,
+        streams: Option<StandardStreams<'_>>,
+        sign: impl Future<Output = ()>,
     ) -> Result<(Process, Cgroup), SpawnError> {
-        let (master, descriptors) = match (streams, request.terminal) {
-            (Some(streams), _) => (None, Vec::from(streams)),
-            (None, size) => {
-                let (answer, ends) =
-                    self.ask(OPEN_TERMINAL, &[]).await.map_err(SpawnError::Talk)?;
-                let Ok([master, slave]) = <[OwnedFd; 2]>::try_from(ends) else {
-                    let error = io::Error::from_raw_os_error(answer.errno.max(1));
-                    return Err(SpawnError::Prepare(error));
-                };
-                rustix::termios::tcsetwinsize(&master, window_size(size.unwrap_or_default()))
-                    .map_err(|error| SpawnError::Prepare(error.into()))?;
-                (Some(Descriptor::new(master).map_err(SpawnError::Prepare)?), vec![slave])
-            }
+        let terminal = match streams {
+            Some(_) => None,
+            None => Some(self.terminal(request).await?),
         };
-        let mut recruit = self.take(cgroups).await?;
-        let told = timeout(BECOMING, recruit.tell(request, &descriptors)).await;
-        drop(descriptors);
+        let descriptors: Vec<_> = match (streams, &terminal) {
+            (Some(StandardStreams { stdin, stdout, stderr }), _) => {
+                [stdin, stdout, stderr].map(|stream| stream.unwrap_or(self.null.as_fd())).into()
+            }
+            (None, terminal) => terminal.iter().map(|(_, slave)| slave.as_fd()).collect(),
+        };
+        let recruit = self.take(cgroups).await?;
+        let told = async {
+            recruit.tell(request, &descriptors).await?;
+            recruit.became(sign).await
+        };
+        let told = timeout(BECOMING, told).await;
         let failure = match told {
             Err(_) => SpawnError::Slow,
             Ok(Err(error)) => SpawnError::Talk(error),
@@ -272,12 +290,26 @@ impl Spawner {
             },
             Ok(Ok(Become { inner_pid, failure: None })) => {
                 let Recruit { cgroup, pid, pidfd, .. } = recruit;
-                return Ok((Process { pid, inner_pid, pidfd, terminal: master }, cgroup));
+                let terminal = terminal.map(|(master, _)| master);
+                return Ok((Process { pid, inner_pid, pidfd, terminal }, cgroup));
             }
         };
         let cgroup = recruit.dismiss(&self.children).await;
         cgroups.tidy(Some(cgroup));
         Err(failure)
+    }
+
+    /// Both sides of a new terminal.
+    async fn terminal(&self, request: &StartExec) -> Result<(Descriptor, OwnedFd), SpawnError> {
+        let (answer, ends) = self.ask(OPEN_TERMINAL, &[]).await.map_err(SpawnError::Talk)?;
+        let Ok([master, slave]) = <[OwnedFd; 2]>::try_from(ends) else {
+            let error = io::Error::from_raw_os_error(answer.errno.max(1));
+            return Err(SpawnError::Prepare(error));
+        };
+        let size = window_size(request.terminal.unwrap_or_default());
+        rustix::termios::tcsetwinsize(&master, size)
+            .map_err(|error| SpawnError::Prepare(error.into()))?;
+        Ok((Descriptor::new(master).map_err(SpawnError::Prepare)?, slave))
     }
 
     async fn ask(
@@ -287,7 +319,7 @@ impl Spawner {
     ) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let control = self.control.lock().await;
         // The socket is empty between two questions, so a byte always fits.
-        send(&control, &[request], descriptors)?;
+        send(&*control, &[request], descriptors)?;
         receive(&control).await
     }
 
@@ -349,9 +381,42 @@ fn is_ending(stat: &str) -> bool {
 #[derive(Debug)]
 struct Recruit {
     cgroup: Cgroup,
-    socket: Descriptor,
+    /// Not watched: its end comes in the middle of the command's beginning, which the agent would
+    /// only interrupt.
+    socket: OwnedFd,
     pid: i32,
     pidfd: Descriptor,
+}
+
+/// What has come of what a recruit says.
+#[derive(Default)]
+struct Said {
+    bytes: [u8; 12],
+    length: usize,
+}
+
+impl Said {
+    /// Takes what there is up to the end of it; `WouldBlock` where that is still to come.
+    fn take(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while self.length < self.bytes.len() {
+            match recv(socket, &mut self.bytes[self.length..], RecvFlags::DONTWAIT) {
+                // Reset: it was killed with what we sent unread.
+                Ok((0, _)) | Err(Errno::CONNRESET) => break,
+                Ok((count, _)) => self.length += count,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn meaning(&self) -> Become {
+        let word = |at: usize| std::array::from_fn(|index| self.bytes[at + index]);
+        let failure = (u32::from_le_bytes(word(4)), i32::from_le_bytes(word(8)));
+        Become {
+            inner_pid: u32::from_le_bytes(word(0)),
+            failure: (self.length == self.bytes.len()).then_some(failure),
+        }
+    }
 }
 
 /// What a recruit says of itself.
@@ -368,34 +433,38 @@ impl Recruit {
         !sys::is_dying(&self.pidfd)
     }
 
-    /// Tells it its command, and waits until it is one or failed to become one.
-    async fn tell(&mut self, request: &StartExec, streams: &[OwnedFd]) -> io::Result<Become> {
+    /// Tells it its command.
+    async fn tell(&self, request: &StartExec, streams: &[BorrowedFd<'_>]) -> io::Result<()> {
         let body = request.encode_to_vec();
         let order = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
-        let streams: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
         // Nothing was sent before, so it begins at once.
-        let sent = send(&self.socket, &order, &streams)?;
+        let sent = send(&self.socket, &order, streams)?;
         if sent < order.len() {
-            let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?;
-            Descriptor::new(socket)?.write_all(&order[sent..]).await?;
+            self.watched()?.write_all(&order[sent..]).await?;
         }
-        let mut said = [0; 12];
-        let mut length = 0;
-        while length < said.len() {
-            match self.socket.read(&mut said[length..]).await {
-                Ok(0) => break,
-                Ok(read) => length += read,
-                // It was killed with what we sent unread.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-                Err(error) => return Err(error),
+        Ok(())
+    }
+
+    /// Waits for a sign of it, or its end, and then until it is its command or failed to become it.
+    async fn became(&self, sign: impl Future<Output = ()>) -> io::Result<Become> {
+        tokio::select! {
+            biased;
+            _ = self.pidfd.readable() => {}
+            () = sign => {}
+        }
+        let mut said = Said::default();
+        match said.take(self.socket.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.watched()?.when_readable(|socket| said.take(socket)).await?;
             }
+            taken => taken?,
         }
-        let word = |at: usize| [said[at], said[at + 1], said[at + 2], said[at + 3]];
-        let failure = (u32::from_le_bytes(word(4)), i32::from_le_bytes(word(8)));
-        Ok(Become {
-            inner_pid: u32::from_le_bytes(word(0)),
-            failure: (length == said.len()).then_some(failure),
-        })
+        Ok(said.meaning())
+    }
+
+    /// The socket where it has to be waited for.
+    fn watched(&self) -> io::Result<Descriptor> {
+        Descriptor::new(rustix::io::fcntl_dupfd_cloexec(&self.socket, 0)?)
     }
 
     /// Ends it. Gives back its group.
@@ -409,13 +478,14 @@ impl Recruit {
 }
 
 /// Sends bytes with descriptors, at once; says how many, at least one.
-fn send(socket: &Descriptor, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+fn send(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
     }
-    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)?)
 }
 
 async fn receive(control: &Descriptor) -> io::Result<(Answer, Vec<OwnedFd>)> {

@@ -8,17 +8,19 @@ use tokio::{io::AsyncReadExt, net::UnixStream};
 
 /// The longest line: `CONNECT 4294967295\n`, and some room.
 const LONGEST: usize = 32;
+/// Room for the line and what mostly comes with it: a call.
+const ROOM: usize = 4 << 10;
 
 /// Reads `CONNECT <port>\n`; returns the port, and what the client sent behind the line.
 pub async fn read(client: &mut UnixStream) -> io::Result<(u32, Vec<u8>)> {
-    let mut heard = Vec::with_capacity(LONGEST);
+    let mut heard = Vec::with_capacity(ROOM);
     loop {
-        if let Some(end) = heard.iter().position(|&byte| byte == b'\n') {
+        if let Some(end) = heard.iter().take(LONGEST).position(|&byte| byte == b'\n') {
             let port = parse(&heard[..end]).ok_or(io::ErrorKind::InvalidData)?;
             return Ok((port, heard.split_off(end + 1)));
         }
-        let mut room = (&mut *client).take((LONGEST - heard.len()) as u64);
-        if room.read_buf(&mut heard).await? == 0 {
+        let mut room = (&mut *client).take((ROOM - heard.len()) as u64);
+        if heard.len() >= LONGEST || room.read_buf(&mut heard).await? == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }

@@ -43,9 +43,8 @@ impl Link {
         limit: Duration,
     ) -> Result<(reply::Result, Stream), LinkError> {
         let conversation = async {
-            let mut stream = Stream::open(&self.directory).await?;
             let call = Call { generation: GENERATION, verb: Some(verb) };
-            stream.writer.message(&call).await?;
+            let mut stream = Stream::open(&self.directory, &call).await?;
             let frame = stream.reader.expect().await?;
             let reply: Reply = frame.message().map_err(LinkError::Frame)?;
             match reply.result {

@@ -9,10 +9,7 @@ use pyro_wire::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
 };
 
 /// Talking to a guest failed.
@@ -82,41 +79,58 @@ pub(crate) struct FrameWriter {
 }
 
 impl Stream {
-    /// Opens a stream to the agent's port through `vm.sock` in the keeper's directory.
-    pub async fn open(directory: &Directory) -> Result<Self, LinkError> {
-        let mut socket = directory.connect_async("vm.sock").await.map_err(LinkError::Connect)?;
+    /// Opens a stream to the agent's port through `vm.sock` in the keeper's directory, with the first
+    /// message: it goes along, so that the guest is woken once.
+    pub(crate) async fn open(
+        directory: &Directory,
+        first: &impl Message,
+    ) -> Result<Self, LinkError> {
+        let frame = frame_of(first)?;
+        let socket = directory.connect_async("vm.sock").await.map_err(LinkError::Connect)?;
+        let (read, mut write) = socket.into_split();
         let connect = format!("CONNECT {}\n", pyro_core::AGENT_PORT);
-        socket.write_all(connect.as_bytes()).await.map_err(LinkError::Lost)?;
-        read_ok(&mut socket).await?;
-        let (read, write) = socket.into_split();
-        Ok(Self {
-            reader: FrameReader { half: read, decoder: Decoder::default() },
-            writer: FrameWriter { half: write },
-        })
+        let bytes = [connect.as_bytes(), &frame].concat();
+        write.write_all(&bytes).await.map_err(lost_before_ok)?;
+        let mut reader = FrameReader { half: read, decoder: Decoder::default() };
+        reader.read_ok().await?;
+        Ok(Self { reader, writer: FrameWriter { half: write } })
     }
 }
 
-/// Reads `OK <n>\n`, byte by byte since frames follow at once; at most 32 bytes.
-async fn read_ok(socket: &mut UnixStream) -> Result<(), LinkError> {
-    let mut line = Vec::with_capacity(32);
-    loop {
-        match socket.read_u8().await {
-            Ok(b'\n') => break,
-            Ok(byte) if line.len() < 32 => line.push(byte),
-            Ok(_) => return Err(LinkError::Refused),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(LinkError::Refused);
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(LinkError::Refused);
-            }
-            Err(error) => return Err(LinkError::Lost(error)),
-        }
+/// A VMM refuses a stream by closing the socket, also with what we sent unread.
+fn lost_before_ok(error: io::Error) -> LinkError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LinkError::Refused,
+        _ => LinkError::Lost(error),
     }
-    if line.starts_with(b"OK ") { Ok(()) } else { Err(LinkError::Refused) }
+}
+
+fn frame_of(message: &impl Message) -> Result<Bytes, LinkError> {
+    let length = message.encoded_len();
+    if length > MAX_MESSAGE {
+        return Err(LinkError::Oversized(length));
+    }
+    Ok(pyro_wire::message_frame(message))
 }
 
 impl FrameReader {
+    /// Takes `OK <n>\n`, a line of at most 32 bytes; frames may follow at once.
+    async fn read_ok(&mut self) -> Result<(), LinkError> {
+        const LONGEST: usize = 32;
+        loop {
+            let heard = self.decoder.buffer();
+            if let Some(end) = heard.iter().take(LONGEST).position(|&byte| byte == b'\n') {
+                let line = heard.split_to(end + 1);
+                return if line.starts_with(b"OK ") { Ok(()) } else { Err(LinkError::Refused) };
+            }
+            if heard.len() >= LONGEST
+                || self.half.read_buf(heard).await.map_err(lost_before_ok)? == 0
+            {
+                return Err(LinkError::Refused);
+            }
+        }
+    }
+
     /// The next frame; `None` when the stream ended between two frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, LinkError> {
         loop {
@@ -145,11 +159,7 @@ impl FrameReader {
 
 impl FrameWriter {
     pub(crate) async fn message(&mut self, message: &impl Message) -> Result<(), LinkError> {
-        let length = message.encoded_len();
-        if length > MAX_MESSAGE {
-            return Err(LinkError::Oversized(length));
-        }
-        self.half.write_all(&pyro_wire::message_frame(message)).await.map_err(LinkError::Lost)
+        self.half.write_all(&frame_of(message)?).await.map_err(LinkError::Lost)
     }
 
     /// Sends bytes in frames of a size the transports like.

@@ -3,9 +3,8 @@
 //! Refuses to know why it is started and what follows from its end.
 
 use std::{
-    fs::File,
     io,
-    os::fd::OwnedFd,
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -33,7 +32,7 @@ use crate::{
     clock,
     descriptor::Descriptor,
     refusal::Refusal,
-    spawner::{Process, Spawner},
+    spawner::{Process, Spawner, StandardStreams},
 };
 
 /// Bytes read from a pipe at once.
@@ -50,18 +49,18 @@ const QUIET: Duration = Duration::from_millis(250);
 const STRANGER: Duration = Duration::from_secs(5);
 
 /// Starts a command in the workload, in a group of its own, whatever has just become of the
-/// workload's name spaces. `streams` makes its stdin, stdout and stderr. Not to be cancelled.
+/// workload's name spaces. Not to be cancelled.
 pub async fn launch(
     agent: &Arc<Agent>,
     request: &StartExec,
-    streams: impl Fn() -> io::Result<[OwnedFd; 3]>,
+    streams: StandardStreams<'_>,
 ) -> Result<(Process, Cgroup, Arc<Spawner>), Refusal> {
     agent.clerk.busy();
     let mut spawner = agent.workload(None).await?;
     let mut again = true;
     loop {
-        let theirs = streams().map_err(Refusal::Descriptors)?;
-        match spawner.spawn(request, &agent.cgroups, Some(theirs)).await {
+        let at_once = std::future::ready(());
+        match spawner.spawn(request, &agent.cgroups, Some(streams), at_once).await {
             Ok((process, cgroup)) => return Ok((process, cgroup, spawner)),
             // The workload is ending, or has just removed the group under us.
             Err(error) if error.is_about_the_workload() && again => {
@@ -108,12 +107,10 @@ impl Run {
     ) -> Result<(Arc<Self>, Streams), Refusal> {
         let (out, their_out) = io::pipe().map_err(Refusal::Descriptors)?;
         let (error, their_error) = io::pipe().map_err(Refusal::Descriptors)?;
-        let streams = || {
-            Ok([
-                File::open("/dev/null")?.into(),
-                their_out.try_clone()?.into(),
-                their_error.try_clone()?.into(),
-            ])
+        let streams = StandardStreams {
+            stdin: None,
+            stdout: Some(their_out.as_fd()),
+            stderr: Some(their_error.as_fd()),
         };
         // Whatever can fail does so before there is a process to look after.
         let out = Descriptor::new(out.into()).map_err(Refusal::Descriptors)?;

@@ -1,13 +1,13 @@
 //! Does a command end with 0? It runs as the service does: its user, directory and environment.
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use pyro_core::ExitStatus;
 use pyro_wire::{CommandProbe, ServiceSpec, StartExec};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{Place, Seen};
-use crate::{agent::Agent, service::process::launch};
+use crate::{agent::Agent, service::process::launch, spawner::StandardStreams};
 
 /// One try. Its process tree ends with it, also when nobody waits for the answer any more.
 pub async fn try_once(
@@ -35,10 +35,7 @@ async fn run(
     limit: Duration,
     unwanted: oneshot::Receiver<()>,
 ) -> Seen {
-    let nothing = || {
-        let null = || File::options().read(true).write(true).open("/dev/null");
-        Ok([null()?.into(), null()?.into(), null()?.into()])
-    };
+    let nothing = StandardStreams::default();
     let (process, cgroup, _spawner) = match launch(&agent, &request, nothing).await {
         Ok(launched) => launched,
         Err(refusal) => return Seen::not_yet(format!("the probe's command: {refusal}")),
