@@ -615,9 +615,7 @@ impl Running {
             }
         };
         let duration = self.exec.started.elapsed();
-        // The end of the workload's PID 1 kills.
-        let was_killed = !matches!(status, Some(ExitStatus::Code(_)));
-        let workload_restarted = was_killed && self.spawner.is_ending();
+        let workload_restarted = self.spawner.is_ending();
         let mut left_behind = 0;
         if self.cgroup.is_populated() {
             let wait = if lingering && kill_at != far {

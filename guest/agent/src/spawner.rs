@@ -129,7 +129,7 @@ pub struct Spawner {
     init: (i32, Descriptor),
     /// `/dev/null`.
     null: OwnedFd,
-    /// PID 1's `stat`, kept open: it is read whenever a command was killed.
+    /// PID 1's `stat`, kept open: it is read at every command's end.
     init_stat: Option<File>,
 }
 

@@ -8,8 +8,8 @@ use std::{
 use pyro_core::EnvironmentName;
 
 use crate::{
-    Built, CATALOGUE_VERSION, Cache, EnvironmentManifest, EnvironmentSource, Error, Job, Recipe,
-    Result,
+    Built, CATALOGUE_VERSION, Cache, Digest, EnvironmentManifest, EnvironmentSource, Error, Job,
+    Recipe, Result,
     bootstrap::{self, Watch},
     catalogue,
     environment::{self, ROOT},
@@ -95,7 +95,9 @@ pub fn build(cache: &Cache, name: &EnvironmentName, job: &Job, force: bool) -> R
         (Err(error), _) => return Err(error),
     };
     job.step("sealing", 0.95);
-    let (digest, size_bytes) = squashfs::seal(&image)?;
+    let digest =
+        Digest::of_file(&image).map_err(|source| Error::Read { path: image.clone(), source })?;
+    let size_bytes = squashfs::seal(&image)?;
     let manifest = EnvironmentManifest {
         name: recipe.name.to_owned(),
         description: recipe.description.to_owned(),

@@ -69,6 +69,30 @@ impl Digest {
     }
 }
 
+/// Reads on, and takes the digest of all that was read.
+pub(crate) struct Digesting<R> {
+    source: R,
+    hash: Sha256,
+}
+
+impl<R> Digesting<R> {
+    pub(crate) fn new(source: R) -> Self {
+        Self { source, hash: Sha256::new() }
+    }
+
+    pub(crate) fn into_digest(self) -> Digest {
+        Digest::from_hash(self.hash)
+    }
+}
+
+impl<R: Read> Read for Digesting<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(into)?;
+        self.hash.update(&into[..length]);
+        Ok(length)
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

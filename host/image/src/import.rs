@@ -6,11 +6,15 @@ use flate2::bufread::MultiGzDecoder;
 use pyro_core::EnvironmentName;
 
 use crate::{
-    Built, Cache, EnvironmentManifest, EnvironmentSource, Error, Job, Recipe, Result,
+    Built, Cache, Digest, EnvironmentManifest, EnvironmentSource, Error, Job, Recipe, Result,
     build::now,
+    digest::Digesting,
     environment::{self, ROOT},
     squashfs::{self, Times},
 };
+
+/// How an archive becomes an image. Changed with it: one archive made otherwise is another image.
+const FORM: &[u8] = b"import 1";
 
 /// Imports a tar (plain, gzip or zstd, told by its first bytes) under a name that is not in the
 /// catalogue; a name that is installed then means the new image.
@@ -30,11 +34,14 @@ pub fn import(
     job.step("reading the archive", None);
     let building = cache.start_building()?;
     let image = building.make_content()?.join(ROOT);
-    let survey = squashfs::from_tar(job, decompress(source)?, &image, Times::Kept, &|bytes| {
+    let mut archive = Digesting::new(decompress(source)?);
+    let survey = squashfs::from_tar(job, &mut archive, &image, Times::Kept, &|bytes| {
         job.step(format!("packing, {} MiB", bytes >> 20), None);
     })?;
     job.step("sealing", None);
-    let (digest, size_bytes) = squashfs::seal(&image)?;
+    let size_bytes = squashfs::seal(&image)?;
+    // Not that of the image, where directories without an entry have the time of this import.
+    let digest = Digest::of_parts(&[FORM, archive.into_digest().as_str().as_bytes()]);
     let before = cache.environment(name)?;
     let pretty = environment::os_release(&survey.os_release, "PRETTY_NAME");
     let manifest = EnvironmentManifest {
@@ -140,7 +147,8 @@ mod tests {
         gzip.read_to_end(&mut gzipped).unwrap();
         for compressed in [gzipped, zstd::encode_all(&*tar, 1).unwrap()] {
             let again = import(&cache, &name, &*compressed, &Job::silent()).unwrap();
-            assert_eq!(again.environment.manifest.size_bytes, environment.manifest.size_bytes);
+            assert_eq!(again.environment.digest, environment.digest);
+            assert!(again.up_to_date);
         }
         assert_eq!(leftovers(&cache), 0);
     }

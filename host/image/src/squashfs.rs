@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Digest, Error, Job, Result,
+    Error, Job, Result,
     archive::{self, PassError, Survey},
     program::Program,
 };
@@ -30,7 +30,8 @@ pub(crate) const COMPRESSION: [&str; 4] = ["-comp", "zstd", "-Xcompression-level
 pub(crate) enum Times {
     /// The archive's; but those after [`EPOCH`] become it, so that one build is like another.
     Clamped,
-    /// The archive's. (The root's own is that of the import: mksquashfs 4.5 cannot be told it.)
+    /// The archive's. (Those of the root, and of directories without an entry, are those of the import:
+    /// mksquashfs 4.5 cannot be told them.)
     Kept,
 }
 
@@ -82,10 +83,8 @@ fn configure(command: &mut Command, image: &Path, times: Times) {
     command.stdin(Stdio::piped());
 }
 
-/// Puts an image into its final form on disk; returns the digest and length of its data.
-pub(crate) fn seal(image: &Path) -> Result<(Digest, u64)> {
-    let digest =
-        Digest::of_file(image).map_err(|source| Error::Read { path: image.to_owned(), source })?;
+/// Puts an image into its final form on disk; returns the length of its data.
+pub(crate) fn seal(image: &Path) -> Result<u64> {
     let write = || {
         let file: File = OpenOptions::new().write(true).open(image)?;
         let length = file.metadata()?.len();
@@ -94,6 +93,5 @@ pub(crate) fn seal(image: &Path) -> Result<(Digest, u64)> {
         file.sync_all()?;
         Ok(length)
     };
-    let length = write().map_err(|source| Error::Write { path: image.to_owned(), source })?;
-    Ok((digest, length))
+    write().map_err(|source| Error::Write { path: image.to_owned(), source })
 }
