@@ -4,7 +4,7 @@
 //! record says when that was seen. The record counts whole milliseconds; the end of that millisecond
 //! is taken, so that a figure is never better than what it measures.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use pyro_client::{
     Node, ServiceLogQuery,
@@ -13,6 +13,10 @@ use pyro_client::{
         StopService, Workspace,
     },
 };
+use pyro_directory::Directory;
+use pyro_link::Link;
+use pyro_wire::ListServices;
+use tokio::task::JoinSet;
 
 use crate::{
     Result,
@@ -28,9 +32,11 @@ const PROGRAM: &str = "/tmp/late-service";
 /// of pyro's time.
 const FILE: &str = "/run/late-service-is-ready";
 const PORT: &str = "8300";
+/// Services of one workspace.
+const MANY: usize = 50;
 
 pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Result<()> {
-    let node = scene.node().await?;
+    let node = Arc::new(scene.node().await?);
     let workspace: Workspace = node.create_workspace(&scene.creation()).await?;
     let id = workspace.workspace_id.to_string();
     put(scene, &id, LATE_SERVICE, PROGRAM)?;
@@ -38,6 +44,7 @@ pub(crate) async fn measure(scene: &Scene, report: &mut Report) -> Result<()> {
     late.all(report).await?;
     start_and_stop(scene, &node, &id, report).await?;
     log_tail(scene, &node, &id, report).await?;
+    many(scene, &node, &id, report).await?;
     node.delete_workspace(&id).await?;
     Ok(())
 }
@@ -157,6 +164,29 @@ async fn log_tail(scene: &Scene, node: &Node, id: &str, report: &mut Report) -> 
         }
     }
     report.add("last 200 lines of a full log", "ms", tails);
+    Ok(())
+}
+
+/// What the agent holds with many services, all started at once.
+async fn many(scene: &Scene, node: &Arc<Node>, id: &str, report: &mut Report) -> Result<()> {
+    let mut starting = JoinSet::new();
+    for number in 0..MANY {
+        let mut request = service(&["sleep", "1000"], Probe::File { path: "/".into() })?;
+        request.service.name = format!("many-{number}").parse()?;
+        let (node, id) = (node.clone(), id.to_owned());
+        starting.spawn(async move { node.start_service(&id, &request).await });
+    }
+    while let Some(started) = starting.join_next().await {
+        if let Some(failure) = started??.failure {
+            return Err(format!("one of many is not ready: {failure:?}").into());
+        }
+    }
+    let directory = Directory::open(scene.state().join("workspaces").join(id).join("vm"))?;
+    let list = Link::new(Arc::new(directory)).list_services(ListServices::default()).await?;
+    let mebibytes = |bytes: u64| vec![bytes as f64 / f64::from(1 << 20)];
+    report.add("memory of the agent, 50 services", "MiB", mebibytes(list.agent_memory_bytes));
+    let most = mebibytes(list.agent_memory_peak_bytes);
+    report.add("the most it held since the boot", "MiB", most);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use pyro_wire::{GuestEvent, HelloReply, Personalized, WorkloadRestarted, guest_event};
 use tokio::{
-    sync::{Notify, broadcast, watch},
+    sync::{Notify, Semaphore, broadcast, watch},
     time::timeout,
 };
 
@@ -31,6 +31,8 @@ use crate::{
 
 /// Events a watcher may be behind before it has to ask anew.
 const EVENTS: usize = 1024;
+/// Calls that are served at once. Each takes a few KiB, for as long as somebody follows or waits.
+pub const MOST_CALLS: usize = 512;
 /// How long a call waits for a workload that is being restarted.
 const RESTARTING: Duration = Duration::from_secs(15);
 
@@ -56,6 +58,8 @@ pub struct Agent {
     pub cgroups: ExecCgroups,
     /// Does what nobody waits for.
     pub clerk: Clerk,
+    /// Places for calls.
+    pub calls: Arc<Semaphore>,
     /// Processes of its own.
     pub children: Arc<Children>,
     /// What Personalize made; held while it is being made.
@@ -77,6 +81,7 @@ impl Agent {
             services: Services::default(),
             cgroups: ExecCgroups::default(),
             clerk: Clerk::default(),
+            calls: Arc::new(Semaphore::new(MOST_CALLS)),
             children: Arc::default(),
             personal: tokio::sync::Mutex::default(),
             shown: Mutex::default(),

@@ -56,6 +56,16 @@ where
     let _ = answer(&frame, &mut reader, &mut writer, &agent).await;
 }
 
+/// Tells a stream that there is no place for its call.
+pub(crate) async fn turn_away<S>(stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send,
+{
+    let (_read, write) = tokio::io::split(stream);
+    let told = async { refuse(&mut FrameWriter::new(write), &Refusal::TooManyCalls).await };
+    let _ = timeout(FIRST_FRAME, told).await;
+}
+
 pub(crate) async fn reply<W>(writer: &mut FrameWriter<W>, answer: Answer) -> Result<(), StreamError>
 where
     W: AsyncWrite + Unpin,
@@ -135,7 +145,12 @@ where
             return service::read_events(call.sequence, reader, writer, agent).await;
         }
         Verb::ReadFile(call) => return file::read(call, writer, agent).await,
-        verb => service::answer(verb, agent).await,
+        verb => tokio::select! {
+            biased;
+            answered = service::answer(verb, agent) => answered,
+            // Nobody waits any more: what was begun goes on, the call does not.
+            () = gone(reader) => return Ok(()),
+        },
     };
     match done {
         Ok(answer) => {
@@ -144,6 +159,11 @@ where
         }
         Err(refusal) => refuse(writer, &refusal).await,
     }
+}
+
+/// Returns when the host has closed the stream.
+async fn gone<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) {
+    while let Ok(Some(_)) = reader.next().await {}
 }
 
 fn list(agent: &Agent) -> ExecList {

@@ -16,7 +16,7 @@ use rustix::{
     fs::{Mode, OFlags},
 };
 use tokio::{
-    io::{AsyncReadExt, BufStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufStream},
     time::timeout,
 };
 use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
@@ -27,8 +27,11 @@ use crate::{agent::Agent, call, console, descriptor::Descriptor, sys};
 const PORT_NAME: &str = "pyro.agent";
 /// There where the machine has such a device.
 const VSOCK: &str = "/dev/vsock";
-const MAX_STREAMS: usize = 128;
-const RECEIVE_WINDOW: usize = 32 << 20;
+/// Streams that the session bears: with one more it breaks, and the machine cannot be reached any
+/// more. The host's keeper opens half as many, and so many again may be on their way out.
+const MAX_STREAMS: usize = 1024;
+/// What each stream begins with, and no more.
+const RECEIVE_WINDOW: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize;
 /// Room for a small frame and its header, so that both cost one system call.
 const BUFFER: usize = 8 << 10;
 /// Between two wake-ups of the host until it has sent its first bytes.
@@ -68,7 +71,7 @@ async fn serve_vsock(listener: Descriptor, agent: Arc<Agent>) {
         match listener.when_readable(sys::vsock_accept).await {
             Ok((connection, true)) => {
                 if let Ok(connection) = Descriptor::new(connection) {
-                    tokio::spawn(call::serve_stream(connection, agent.clone()));
+                    tokio::spawn(serve_in_place(connection, agent.clone()));
                 }
             }
             // Only the host is served; nothing inside may connect.
@@ -137,7 +140,18 @@ async fn serve_session_stream(stream: yamux::Stream, agent: Arc<Agent>) {
     let mut stream = stream.compat();
     let port = timeout(PORT_WORD, stream.read_u32_le()).await;
     if let Ok(Ok(AGENT_PORT)) = port {
-        call::serve_stream(stream, agent).await;
+        serve_in_place(stream, agent).await;
+    }
+}
+
+/// Serves a stream where there is a place for its call; says so where there is none.
+async fn serve_in_place<S>(stream: S, agent: Arc<Agent>)
+where
+    S: AsyncRead + AsyncWrite + Send,
+{
+    match agent.calls.clone().try_acquire_owned() {
+        Ok(_place) => call::serve_stream(stream, agent).await,
+        Err(_) => call::turn_away(stream).await,
     }
 }
 

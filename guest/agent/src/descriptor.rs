@@ -125,9 +125,14 @@ impl AsyncWrite for Descriptor {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_write_ready(context))?;
+            let has_hung_up = ready.ready().is_write_closed();
             match ready.try_io(|fd| Ok(rustix::io::write(fd, bytes)?)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(result) => return Poll::Ready(result),
+                // A hang-up is never taken back, but the port says that it is only full then.
+                Err(_not_ready) if has_hung_up => {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
                 Err(_not_ready) => {}
             }
         }

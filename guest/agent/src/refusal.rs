@@ -58,6 +58,9 @@ pub enum Refusal {
     /// The bound of running execs.
     #[error("{0} commands are running already")]
     TooManyExecs(usize),
+    /// The bound of calls at once.
+    #[error("{} calls are being served already", crate::agent::MOST_CALLS)]
+    TooManyCalls,
     /// No such signal.
     #[error("{0} is not a signal")]
     InvalidSignal(u32),
@@ -220,6 +223,7 @@ impl Refusal {
             Self::ExecRunning(_) => "exec_running",
             Self::ExecEnded(_) => "exec_ended",
             Self::TooManyExecs(_) => "too_many_execs",
+            Self::TooManyCalls => "too_many_streams",
             Self::InvalidSignal(_) => "invalid_signal",
             Self::Descriptors(_) | Self::Cgroup(_) | Self::Spawn(_) => "exec_failed",
             Self::CommandNotFound(_) => "command_not_found",

@@ -14,7 +14,10 @@ use pyro_wire::{
 };
 use tokio::net::UnixListener;
 
-use crate::stream::{LinkError, Stream};
+use crate::{
+    places::Places,
+    stream::{LinkError, Stream},
+};
 
 /// How long a guest may take to answer a call that does no work to speak of. Generous, because an
 /// emulated guest under load is slow; a guest that is silent for longer is as good as dead.
@@ -24,12 +27,24 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Link {
     directory: Arc<Directory>,
+    places: Arc<Places>,
+}
+
+/// Whether a call may stay for as long as a caller of ours wants. What the node itself follows is not
+/// meant: it is little, and never refused.
+fn stays(verb: &Verb) -> bool {
+    match verb {
+        Verb::WaitService(_) | Verb::AttachExec(_) => true,
+        Verb::ReadServiceLog(call) => call.follow,
+        Verb::StartExec(call) => call.attach,
+        _ => false,
+    }
 }
 
 impl Link {
     /// A link through the keeper's directory. Nothing is opened yet.
     pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory }
+        Self { directory, places: Arc::default() }
     }
 
     /// Opens a stream, sends the call, and reads the one reply.
@@ -43,8 +58,13 @@ impl Link {
         limit: Duration,
     ) -> Result<(reply::Result, Stream), LinkError> {
         let conversation = async {
+            let place = if stays(&verb) {
+                self.places.staying().await?
+            } else {
+                self.places.passing().await
+            };
             let call = Call { generation: GENERATION, verb: Some(verb) };
-            let mut stream = Stream::open(&self.directory, &call).await?;
+            let mut stream = Stream::open(&self.directory, place, &call).await?;
             let frame = stream.reader.expect().await?;
             let reply: Reply = frame.message().map_err(LinkError::Frame)?;
             match reply.result {

@@ -6,6 +6,7 @@
 
 mod call;
 mod exec;
+mod places;
 mod service;
 mod stream;
 

@@ -12,6 +12,8 @@ use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
 };
 
+use crate::places::Place;
+
 /// Talking to a guest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -36,6 +38,9 @@ pub enum LinkError {
     /// The guest answered something else than what was asked.
     #[error("the guest answered {0} with something else")]
     Mismatch(&'static str),
+    /// So many streams to this guest follow or wait for something that there is no place for one more.
+    #[error("{0} streams to the guest follow or wait for something already")]
+    Crowded(usize),
     /// The guest did not answer in time.
     #[error("the guest did not answer within {0:?}")]
     Silent(Duration),
@@ -70,6 +75,8 @@ pub struct Stream {
 pub(crate) struct FrameReader {
     half: OwnedReadHalf,
     decoder: Decoder,
+    // Given back with this half: nobody keeps the other one for long without it.
+    _place: Place,
 }
 
 /// The writing half.
@@ -83,6 +90,7 @@ impl Stream {
     /// message: it goes along, so that the guest is woken once.
     pub(crate) async fn open(
         directory: &Directory,
+        place: Place,
         first: &impl Message,
     ) -> Result<Self, LinkError> {
         let frame = frame_of(first)?;
@@ -91,7 +99,7 @@ impl Stream {
         let connect = format!("CONNECT {}\n", pyro_core::AGENT_PORT);
         let bytes = [connect.as_bytes(), &frame].concat();
         write.write_all(&bytes).await.map_err(lost_before_ok)?;
-        let mut reader = FrameReader { half: read, decoder: Decoder::default() };
+        let mut reader = FrameReader { half: read, decoder: Decoder::default(), _place: place };
         reader.read_ok().await?;
         Ok(Self { reader, writer: FrameWriter { half: write } })
     }

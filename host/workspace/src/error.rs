@@ -203,9 +203,10 @@ impl From<WorkspaceError> for Problem {
                     | "file_not_regular"
                     | "file_too_large" => Self::invalid(code, message),
                     "exec_not_found" | "service_not_found" => Self::not_found(code, message),
-                    "service_already_running" | "service_not_running" | "service_needed" => {
-                        Self::conflict(code, message)
-                    }
+                    "service_already_running"
+                    | "service_not_running"
+                    | "service_needed"
+                    | "too_many_streams" => Self::conflict(code, message),
                     _ => Self::failed(code, message),
                 };
                 problem.causes = causes;
@@ -214,6 +215,15 @@ impl From<WorkspaceError> for Problem {
             WorkspaceError::Guest { source: LinkError::Oversized(_), .. } => {
                 Self::invalid("request_too_large", error.to_string())
                     .hint("its command, environment and the like are 1 MiB together at most")
+            }
+            WorkspaceError::Guest { source: LinkError::Crowded(_), .. } => {
+                let mut problem = Self::conflict("too_many_streams", error.to_string());
+                if let Some(cause) = std::error::Error::source(&error) {
+                    problem = problem.cause(cause);
+                }
+                problem.hint(
+                    "end some of those that follow its commands or logs, or wait for services",
+                )
             }
             WorkspaceError::Guest { .. } => Self::from_error("guest_unreachable", &error)
                 .hint("`pyro status` tells whether the VM still runs"),

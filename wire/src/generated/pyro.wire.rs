@@ -699,6 +699,11 @@ pub struct ServiceList {
     /// The newest ServiceEvent.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
+    /// What the agent itself holds in memory, and the most it ever did; 0: not measured.
+    #[prost(uint64, tag = "3")]
+    pub agent_memory_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub agent_memory_peak_bytes: u64,
 }
 /// Reply: ServiceReply, when the last process is gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

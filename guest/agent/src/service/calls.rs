@@ -5,14 +5,17 @@
 use std::{sync::Arc, time::Duration};
 
 use pyro_wire::{
-    Done, Gap, ReadServiceLog, ServiceList, ServiceLogPiece, ServiceReply, ServiceState,
-    StopService, WaitOutcome, WaitService, call::Verb, reply::Result as Answer, service_log_piece,
+    Done, Gap, ReadServiceLog, ServiceList, ServiceLogPiece, ServiceRecord, ServiceReply,
+    ServiceState, StopService, WaitOutcome, WaitService, call::Verb, reply::Result as Answer,
+    service_log_piece,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     excerpt::{self, excerpt},
+    journal::Position,
     log::{Piece, Reader, Wanted},
+    measure::agent_memory,
     services::until,
     supervisor::{Service, View, Wish},
 };
@@ -38,24 +41,26 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
             let task =
                 tokio::spawn(async move { to_its_end.services.start(&to_its_end, call).await });
             let (service, unchanged) = task.await.unwrap_or(Err(Refusal::Interrupted))?;
-            Ok(Answer::Service(ServiceReply {
-                record: Some(excerpt(&service.record())),
-                unchanged,
-                ..ServiceReply::default()
-            }))
+            let record = Some(excerpt(&measured(agent, &service).await));
+            Ok(Answer::Service(ServiceReply { record, unchanged, ..ServiceReply::default() }))
         }
         Verb::ListServices(call) => {
             let found = match call.name.as_str() {
                 "" => services.list(),
                 name => vec![services.find(name)?],
             };
-            Ok(Answer::ServiceList(list(agent, &found, call.brief)))
+            Ok(Answer::ServiceList(list(agent, found, call.name.is_empty(), call.brief).await))
         }
-        Verb::StopService(call) => stop(call, agent).await,
+        Verb::StopService(call) => {
+            let to_its_end = agent.clone();
+            let task = tokio::spawn(async move { stop(call, &to_its_end).await });
+            task.await.unwrap_or(Err(Refusal::Interrupted))
+        }
         Verb::RestartService(call) => {
             let to_its_end = agent.clone();
             let task = tokio::spawn(async move { to_its_end.services.restart(&call.name).await });
-            task.await.unwrap_or(Err(Refusal::Interrupted)).map(|service| told(&service))
+            let service = task.await.unwrap_or(Err(Refusal::Interrupted))?;
+            Ok(told(agent, &service).await)
         }
         Verb::WaitService(call) => wait(&call, agent).await,
         Verb::SignalService(call) => {
@@ -66,29 +71,49 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
             }
             let number = signal.as_raw();
             service.wish(Wish::Signal { number, whole_tree: call.whole_tree }).await;
-            Ok(told(&service))
+            Ok(told(agent, &service).await)
         }
         Verb::DeleteService(call) => {
             let to_its_end = agent.clone();
-            let task = tokio::spawn(async move { to_its_end.services.delete(&call.name).await });
+            let task =
+                tokio::spawn(
+                    async move { to_its_end.services.delete(&to_its_end, &call.name).await },
+                );
             task.await.unwrap_or(Err(Refusal::Interrupted)).map(|()| Answer::Done(Done {}))
         }
         _ => Err(Refusal::UnknownCall),
     }
 }
 
-fn told(service: &Service) -> Answer {
-    let record = Some(excerpt(&service.record()));
+/// A service's record, with what it uses now.
+async fn measured(agent: &Arc<Agent>, service: &Arc<Service>) -> ServiceRecord {
+    let measuring = &agent.services.measuring;
+    let mut records = measuring.records(agent, vec![service.clone()], false).await;
+    records.pop().unwrap_or_else(|| service.record(None))
+}
+
+async fn told(agent: &Arc<Agent>, service: &Arc<Service>) -> Answer {
+    let record = Some(excerpt(&measured(agent, service).await));
     Answer::Service(ServiceReply { record, ..ServiceReply::default() })
 }
 
-fn list(agent: &Agent, services: &[Arc<Service>], brief: bool) -> ServiceList {
+/// These services; `all`: there are no others.
+async fn list(
+    agent: &Arc<Agent>,
+    services: Vec<Arc<Service>>,
+    all: bool,
+    brief: bool,
+) -> ServiceList {
     // First the number, then the records: what changes between is told twice, never missed.
     let sequence = *agent.services.journal.newest().borrow();
-    let record = |service: &Arc<Service>| {
-        if brief { service.view().record.clone() } else { service.record() }
+    let records = if brief {
+        services.iter().map(|service| service.view().record.clone()).collect()
+    } else {
+        agent.services.measuring.records(agent, services, all).await
     };
-    excerpt::list(services.iter().map(record), sequence)
+    let mut list = excerpt::list(records.into_iter(), sequence);
+    (list.agent_memory_bytes, list.agent_memory_peak_bytes) = agent_memory();
+    list
 }
 
 async fn stop(call: StopService, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
@@ -99,9 +124,10 @@ async fn stop(call: StopService, agent: &Arc<Agent>) -> Result<Answer, Refusal> 
     let grace = call.grace_millis.map(Duration::from_millis);
     if call.workspace {
         agent.services.stop_with_workspace(grace).await;
-        return Ok(Answer::ServiceList(list(agent, &agent.services.list(), false)));
+        return Ok(Answer::ServiceList(list(agent, agent.services.list(), true, false).await));
     }
-    agent.services.stop(&call.name, signal, grace).await.map(|service| told(&service))
+    let service = agent.services.stop(&call.name, signal, grace).await?;
+    Ok(told(agent, &service).await)
 }
 
 /// How a wait for this has ended; none while it has not.
@@ -139,7 +165,7 @@ async fn wait(call: &WaitService, agent: &Arc<Agent>) -> Result<Answer, Refusal>
         _ => tail(&service).await,
     };
     Ok(Answer::Service(ServiceReply {
-        record: Some(excerpt(&service.record())),
+        record: Some(excerpt(&measured(agent, &service).await)),
         unchanged: false,
         outcome: outcome.into(),
         log_tail,
@@ -183,7 +209,7 @@ where
         Ok(service) => service,
         Err(refusal) => return refuse(writer, &refusal).await,
     };
-    reply(writer, told(&service)).await?;
+    reply(writer, told(agent, &service).await).await?;
     let streams = [!call.without_stdout, !call.without_stderr];
     // Beyond the end: only what comes.
     let offset = call.offset.min(service.log.end());
@@ -234,17 +260,24 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut newest = agent.services.journal.newest();
-    reply(writer, Answer::ServiceList(list(agent, &agent.services.list(), true))).await?;
-    let mut seen = after;
+    let now = list(agent, agent.services.list(), true, true).await;
+    reply(writer, Answer::ServiceList(now)).await?;
+    let mut position = Position::after(after);
     loop {
         newest.borrow_and_update();
         loop {
             let journal = agent.clone();
-            let events =
-                tokio::task::spawn_blocking(move || journal.services.journal.after(seen)).await;
-            let events = events.unwrap_or_default();
-            let Some(last) = events.last() else { break };
-            seen = last.sequence;
+            let read = move || {
+                let events = journal.services.journal.next(&mut position);
+                (events, position)
+            };
+            let Ok((events, then)) = tokio::task::spawn_blocking(read).await else {
+                return writer.end().await;
+            };
+            position = then;
+            if events.is_empty() {
+                break;
+            }
             for event in &events {
                 writer.message(event).await?;
             }

@@ -28,7 +28,7 @@ pub fn excerpt(record: &ServiceRecord) -> ServiceRecord {
 /// All of them, in one message.
 pub fn list(records: impl Iterator<Item = ServiceRecord>, sequence: u64) -> ServiceList {
     let records = records.map(|record| excerpt(&record)).collect();
-    let mut list = ServiceList { records, sequence };
+    let mut list = ServiceList { records, sequence, ..ServiceList::default() };
     let fits = |list: &ServiceList| list.encoded_len() <= MAX_MESSAGE - ENVELOPE;
     for longest in SHORTER {
         if fits(&list) {

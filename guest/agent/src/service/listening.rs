@@ -3,10 +3,11 @@
 //! What stands in /proc is the kernel's, and bounded here all the same. Refuses to know services.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::Read,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
 };
 
 use pyro_wire::ListeningPort;
@@ -15,6 +16,8 @@ use pyro_wire::ListeningPort;
 const MOST_PROCESSES: usize = 64;
 /// Descriptors of each.
 const MOST_DESCRIPTORS: usize = 1024;
+/// Descriptors of all of them.
+const MOST_LOOKS: usize = 8192;
 /// Ports that are told.
 const MOST_PORTS: usize = 64;
 /// Bytes read of a table.
@@ -22,39 +25,87 @@ const LONGEST_TABLE: u64 = 1 << 20;
 /// The state of a listening socket in these tables.
 const LISTEN: &str = "0A";
 
-/// The ports these processes listen on. Reads files of /proc only, which never wait.
-pub fn ports(processes: &[i32]) -> Vec<ListeningPort> {
-    let Some(first) = processes.first() else { return Vec::new() };
-    let mut table = Vec::new();
-    for name in ["tcp", "tcp6"] {
-        let mut text = String::new();
-        let file = File::open(format!("/proc/{first}/net/{name}"));
-        let _ = file.and_then(|file| file.take(LONGEST_TABLE).read_to_string(&mut text));
-        table.extend(text.lines().skip(1).filter_map(parse));
+/// A listening socket: address, port, inode.
+type Socket = (IpAddr, u16, u64);
+
+/// The tables of listening sockets of the network name spaces that were looked at: read once, however
+/// many groups of processes are asked about.
+#[derive(Debug, Default)]
+pub struct Tables(HashMap<PathBuf, Vec<Socket>>);
+
+impl Tables {
+    /// The ports these processes listen on. Reads files of /proc only, which never wait for the
+    /// workload; many of them.
+    pub fn ports(&mut self, processes: &[i32]) -> Vec<ListeningPort> {
+        let Some(first) = processes.first() else { return Vec::new() };
+        let table = self.of(*first);
+        if table.is_empty() {
+            return Vec::new();
+        }
+        let held = held(processes, table.iter().map(|(_, _, inode)| *inode).collect());
+        let own: BTreeSet<(u16, IpAddr)> = table
+            .iter()
+            .filter(|(_, _, inode)| held.contains(inode))
+            .map(|(address, port, _)| (*port, *address))
+            .collect();
+        own.into_iter()
+            .take(MOST_PORTS)
+            .map(|(port, address)| ListeningPort {
+                address: address.to_string(),
+                port: port.into(),
+            })
+            .collect()
     }
-    if table.is_empty() {
-        return Vec::new();
+
+    /// The sockets that may have answered at this address, in the network of this process.
+    pub fn answering(&mut self, process: i32, peer: SocketAddr) -> BTreeSet<u64> {
+        let may = |address: &IpAddr| {
+            address.to_canonical() == peer.ip().to_canonical() || address.is_unspecified()
+        };
+        let table = self.of(process).iter();
+        table
+            .filter(|(address, port, _)| *port == peer.port() && may(address))
+            .map(|(_, _, inode)| *inode)
+            .collect()
     }
-    let mut sockets = BTreeSet::new();
+
+    /// The table of the network that this process is in.
+    fn of(&mut self, process: i32) -> &[Socket] {
+        let name = fs::read_link(format!("/proc/{process}/ns/net")).unwrap_or_default();
+        self.0.entry(name).or_insert_with(|| {
+            let mut table = Vec::new();
+            for name in ["tcp", "tcp6"] {
+                let mut text = String::new();
+                let file = File::open(format!("/proc/{process}/net/{name}"));
+                let _ = file.and_then(|file| file.take(LONGEST_TABLE).read_to_string(&mut text));
+                table.extend(text.lines().skip(1).filter_map(parse));
+            }
+            table
+        })
+    }
+}
+
+/// Which of these sockets the processes hold.
+pub fn held(processes: &[i32], mut sockets: BTreeSet<u64>) -> BTreeSet<u64> {
+    let mut held = BTreeSet::new();
+    let mut looks = 0;
     for process in processes.iter().take(MOST_PROCESSES) {
         let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { continue };
         for entry in entries.take(MOST_DESCRIPTORS).filter_map(Result::ok) {
+            looks += 1;
+            if sockets.is_empty() || looks > MOST_LOOKS {
+                return held;
+            }
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let inode = target.to_str().and_then(|text| {
                 text.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
             });
-            sockets.extend(inode);
+            if let Some(inode) = inode.filter(|inode| sockets.remove(inode)) {
+                held.insert(inode);
+            }
         }
     }
-    let own: BTreeSet<(u16, IpAddr)> = table
-        .into_iter()
-        .filter(|(_, _, inode)| sockets.contains(inode))
-        .map(|(address, port, _)| (port, address))
-        .collect();
-    own.into_iter()
-        .take(MOST_PORTS)
-        .map(|(port, address)| ListeningPort { address: address.to_string(), port: port.into() })
-        .collect()
+    held
 }
 
 /// Address, port and inode of a line of a listening socket (proc(5)).
@@ -97,8 +148,15 @@ mod tests {
     fn the_ports_of_a_process_are_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let found = ports(&[std::process::id() as i32]);
+        let own = std::process::id() as i32;
+        let mut tables = Tables::default();
+        let found = tables.ports(&[own]);
         let wanted = ListeningPort { address: "127.0.0.1".into(), port: port.into() };
         assert!(found.contains(&wanted), "{found:?}");
+        let sockets = tables.answering(own, listener.local_addr().unwrap());
+        assert_eq!(held(&[own], sockets.clone()), sockets);
+        assert_eq!(sockets.len(), 1);
+        let elsewhere = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), port));
+        assert_eq!(tables.answering(own, elsewhere), BTreeSet::new());
     }
 }

@@ -315,9 +315,10 @@ impl Machine {
         self.phase == Phase::Waiting
     }
 
-    /// Whether it is being stopped because it was not ready in time.
-    pub fn is_out_of_time(&self) -> bool {
-        matches!(self.phase, Phase::Stopping { stop, .. } if stop.why == Why::ReadyTimeout)
+    /// Whether it is stopped for not being ready once its time is over.
+    pub fn gives_up_next(&self) -> bool {
+        let Rules { probed, keep_on_ready_timeout, .. } = self.rules;
+        matches!(self.phase, Phase::Warming { .. }) && probed && !keep_on_ready_timeout
     }
 
     /// How often it came to rest, or was stopped for a new run: who waits for that sees it though a
@@ -750,8 +751,8 @@ mod tests {
     fn time_over_ends_it_by_term_and_then_by_kill() {
         let mut machine = warming(RULES);
         assert_eq!(machine.on(Event::Tick, at(29.9)), []);
+        assert!(machine.gives_up_next());
         assert_eq!(machine.on(Event::Tick, at(30.0)), [Effect::Signal(1, 15)]);
-        assert!(machine.is_out_of_time());
         assert_eq!(machine.on(Event::Tick, at(35.0)), [Effect::Kill(1)]);
         machine.on(Event::Ended(1, Exit { signal: Some(9), ..Exit::default() }), at(35.1));
         assert_eq!(machine.shown().stop_reason, Some("readiness_timeout"));

@@ -4,9 +4,10 @@
 //! call.rs -> calls -> services (all of them, by name) -> supervisor (one task per service)
 //!                        |                                 |-> machine   what to do next: pure
 //!                        |                                 |-> process   one run: streams, end
-//!                        '-> journal  every state change   |-> probe     is it ready, is it well
-//!                                                          |-> log       what it prints
+//!                        |-> journal  every state change   |-> probe     is it ready, is it well
+//!                        '-> measure  what each uses       |-> log       what it prints
 //!                                                          |-> record    what outlives a boot
+//!                                                          |-> scribe    the thread that writes
 //!                                                          '-> excerpt   what others are told
 //! ```
 //!
@@ -19,9 +20,11 @@ mod journal;
 mod listening;
 mod log;
 mod machine;
+mod measure;
 mod probe;
 mod process;
 mod record;
+mod scribe;
 mod services;
 mod supervisor;
 

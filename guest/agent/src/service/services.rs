@@ -23,7 +23,9 @@ use super::{
     journal::Journal,
     log::{Budget, Log},
     machine::Why,
+    measure::Measuring,
     probe, record,
+    scribe::Scribe,
     supervisor::{Service, View, Wish, log_limit, look_after, runs_at_boot},
 };
 use crate::{agent::Agent, clock, console, refusal::Refusal};
@@ -55,9 +57,15 @@ pub enum Standing {
 pub struct Services {
     /// Every state change.
     pub journal: Journal,
+    /// Writes what must not be forgotten.
+    pub scribe: Scribe,
+    /// Measures what they use.
+    pub measuring: Measuring,
     all: Mutex<BTreeMap<String, Arc<Service>>>,
     directory: Mutex<Option<PathBuf>>,
     logs: Arc<Budget>,
+    /// One at a time makes the files of a new service.
+    making: tokio::sync::Mutex<()>,
     changes: watch::Sender<u64>,
     closing: AtomicBool,
 }
@@ -81,12 +89,14 @@ impl Services {
         {
             console::note(&format!("journal of services: {error}"));
         }
-        let records = record::load(&directory);
+        let found = directory.clone();
+        let records = tokio::task::spawn_blocking(move || record::load(&found)).await;
+        let records = records.unwrap_or_default();
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(directory);
         let mut resumed = Vec::new();
         for found in records {
             let runs = resume && runs_at_boot(&found);
-            match self.add(agent, found) {
+            match self.add(agent, found).await {
                 Ok(service) if runs => resumed.push(service),
                 Ok(_) => {}
                 Err(refusal) => console::note(&format!("a service was not loaded: {refusal}")),
@@ -100,12 +110,13 @@ impl Services {
         futures::future::join_all(granted).await;
     }
 
-    fn add(&self, agent: &Arc<Agent>, found: ServiceRecord) -> Result<Arc<Service>, Refusal> {
+    async fn add(&self, agent: &Arc<Agent>, found: ServiceRecord) -> Result<Arc<Service>, Refusal> {
         let services = self.directory()?;
         let spec = found.spec.clone().unwrap_or_default();
-        let log =
-            Log::open(record::log_directory(&services, &spec.name), log_limit(&spec), &self.logs)
-                .map_err(Refusal::ServiceFiles)?;
+        let (log, limit) = (record::log_directory(&services, &spec.name), log_limit(&spec));
+        let logs = self.logs.clone();
+        let opened = tokio::task::spawn_blocking(move || Log::open(log, limit, &logs)).await;
+        let log = opened.map_err(|_| Refusal::Interrupted)?.map_err(Refusal::ServiceFiles)?;
         let directory = record::directory(&services, &spec.name);
         let service = look_after(agent, directory, log, found);
         self.all().insert(spec.name, service.clone());
@@ -166,17 +177,19 @@ impl Services {
         self.check_dependencies(&spec)?;
         let mut fresh = false;
         let (service, _turn) = loop {
-            match self.in_turn(&spec.name).await {
-                Ok(found) => break found,
-                Err(_) if self.all().len() >= MAX_SERVICES => {
-                    return Err(Refusal::TooManyServices(MAX_SERVICES));
-                }
-                Err(_) => {
-                    let spec = Some(spec.clone());
-                    self.add(agent, ServiceRecord { spec, ..ServiceRecord::default() })?;
-                    fresh = true;
-                }
+            if let Ok(found) = self.in_turn(&spec.name).await {
+                break found;
             }
+            let _making = self.making.lock().await;
+            if self.find(&spec.name).is_ok() {
+                continue;
+            }
+            if self.all().len() >= MAX_SERVICES {
+                return Err(Refusal::TooManyServices(MAX_SERVICES));
+            }
+            let spec = Some(spec.clone());
+            self.add(agent, ServiceRecord { spec, ..ServiceRecord::default() }).await?;
+            fresh = true;
         };
         // Both may be otherwise than before the wait for the turn.
         self.refuse_when_closing()?;
@@ -204,7 +217,7 @@ impl Services {
         if let Some(problem) = &view.refusal {
             // What never had a process was not started: nothing of it stays behind.
             if fresh {
-                self.forget(&service).await;
+                self.forget(agent, &service).await;
             }
             return Err(Refusal::Told(problem.clone()));
         }
@@ -300,18 +313,18 @@ impl Services {
     }
 
     /// Stops a service and drops all that is known of it.
-    pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
+    pub async fn delete(&self, agent: &Arc<Agent>, name: &str) -> Result<(), Refusal> {
         let (service, _turn) = self.in_turn(name).await?;
         let needed = self.needed_by(name);
         if let Some(other) = needed.iter().find(|other| !other.view().idle) {
             return Err(Refusal::ServiceNeeded { name: name.to_owned(), by: other.name.clone() });
         }
         self.stop_one(&service, Why::Asked, None, None).await;
-        self.forget(&service).await;
+        self.forget(agent, &service).await;
         Ok(())
     }
 
-    async fn forget(&self, service: &Arc<Service>) {
+    async fn forget(&self, agent: &Arc<Agent>, service: &Arc<Service>) {
         service.wish(Wish::Forget).await;
         if let Ok(services) = self.directory() {
             let (log, name) = (service.log.clone(), service.name.clone());
@@ -325,12 +338,14 @@ impl Services {
         }
         // Only now may another of this name be made.
         self.all().remove(&service.name);
-        self.journal.add(ServiceEvent {
-            sequence: 0,
+        let event = ServiceEvent {
             time_millis: clock::now().as_millis() as u64,
             record: Some(excerpt(&service.view().record)),
             deleted: true,
-        });
+            ..ServiceEvent::default()
+        };
+        let agent = agent.clone();
+        self.scribe.write(move || agent.services.journal.add(event)).await;
         self.changed();
     }
 
@@ -571,7 +586,7 @@ mod tests {
         let starting = agent.services.start(&agent, order(dependent("web", "db")));
         tokio::pin!(starting);
         assert!(futures::poll!(&mut starting).is_pending());
-        agent.services.forget(&old).await;
+        agent.services.forget(&agent, &old).await;
         drop(turn);
         let (started, _) = starting.await.unwrap();
         assert!(!Arc::ptr_eq(&old, &started));

@@ -4,6 +4,8 @@
 //! this one needs them is asked of [`super::Services`].
 
 use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,9 +24,10 @@ use tokio::{
 
 use super::{
     excerpt::excerpt,
-    listening,
+    listening::{self, Tables},
     log::Log,
     machine::{Effect, Event, Exit, Machine, Moment, RESTART_LIMIT, Rules, Shown, State, Why},
+    measure::Measured,
     probe::{self, LineWatch, Notify, Place, Seen},
     process::{Run, Streams},
     record,
@@ -42,6 +45,8 @@ const READY_INTERVAL: Duration = Duration::from_millis(500);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two things a service says of itself.
 const BETWEEN_NOTICES: Duration = Duration::from_millis(10);
+/// Between two looks at whose socket answers a probe that has not passed.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// Failures in a row that count, where nothing else is said.
 const HEALTH_RETRIES: u32 = 3;
 
@@ -145,20 +150,41 @@ impl Service {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its record with what is measured now.
-    pub fn record(&self) -> ServiceRecord {
+    /// What its present run uses; none where there is no run. Blocks.
+    pub fn measure(&self, agent: &Arc<Agent>, tables: &mut Tables) -> Option<Measured> {
+        let run = self.run().clone()?;
+        let measured = Measured {
+            run: run.number,
+            memory_bytes: run.cgroup.memory_bytes(),
+            cpu_micros: run.cgroup.usage().cpu_micros,
+            listening: tables.ports(&run.cgroup.processes()),
+        };
+        let_go(agent, run);
+        Some(measured)
+    }
+
+    /// Its record, with what was measured of its present run.
+    pub fn record(&self, measured: Option<&Measured>) -> ServiceRecord {
         let mut record = self.view().record.clone();
         (record.stdout_bytes, record.stderr_bytes) = self.log.counted();
-        if let Some(run) = self.run().as_ref() {
-            let usage = run.cgroup.usage();
-            record.memory_bytes = run.cgroup.memory_bytes();
-            record.cpu_micros = usage.cpu_micros;
+        let lives = self.run().is_some();
+        if let Some(measured) = measured.filter(|of| lives && of.run == record.run) {
+            record.memory_bytes = measured.memory_bytes;
+            record.cpu_micros = measured.cpu_micros;
             // Of one that is being stopped for not being ready: where it listened until then.
             if !record.stopping || record.listening.is_empty() {
-                record.listening = listening::ports(&run.cgroup.processes());
+                record.listening.clone_from(&measured.listening);
             }
         }
         record
+    }
+
+    /// Which of these sockets the present run holds. Blocks.
+    fn held(&self, agent: &Arc<Agent>, sockets: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let Some(run) = self.run().clone() else { return BTreeSet::new() };
+        let held = listening::held(&run.cgroup.processes(), sockets.clone());
+        let_go(agent, run);
+        held
     }
 
     /// Tells a wish; returns how the service stood when it had taken it in.
@@ -272,6 +298,9 @@ struct Supervisor {
     /// Counts the waits for dependencies: what an earlier one says late is not this one's.
     waits: u64,
     health_failures: u32,
+    /// When it was last looked at whose socket answers the probe, and what was seen.
+    looked: Option<Instant>,
+    answered: String,
 }
 
 /// Begins to look after a service with this record.
@@ -307,6 +336,8 @@ pub fn look_after(
         awaiting: None,
         waits: 0,
         health_failures: 0,
+        looked: None,
+        answered: String::new(),
     };
     supervisor.fill_in();
     supervisor.show();
@@ -334,7 +365,10 @@ impl Supervisor {
                 biased;
                 input = inbox.recv() => input,
                 () = tick => {
-                    self.feed(Event::Tick);
+                    if self.machine.gives_up_next() {
+                        self.look_where_it_listens().await;
+                    }
+                    self.feed(Event::Tick).await;
                     continue;
                 }
             };
@@ -343,21 +377,21 @@ impl Supervisor {
                     let _ = done.send(self.service.view());
                     return;
                 }
-                Some(input) => self.take_in(input),
+                Some(input) => self.take_in(input).await,
                 None => return,
             }
         }
     }
 
-    fn take_in(&mut self, input: Input) {
+    async fn take_in(&mut self, input: Input) {
         match input {
             Input::Wish(wish, done) => {
-                self.grant(wish);
+                self.grant(wish).await;
                 let _ = done.send(self.service.view());
             }
             Input::Spawned(number, Ok(spawned)) => {
                 *self.service.run() = Some(spawned.run.clone());
-                self.feed(Event::Spawned(number));
+                self.feed(Event::Spawned(number)).await;
                 self.follow(spawned);
                 if self.machine.shown().stopping {
                     self.beside = JoinSet::new();
@@ -365,18 +399,20 @@ impl Supervisor {
             }
             Input::Spawned(number, Err(refusal)) => {
                 self.refusal = Some(refusal.to_problem());
-                self.feed(Event::SpawnFailed(number, refusal.to_string()));
+                self.feed(Event::SpawnFailed(number, refusal.to_string())).await;
             }
             Input::Seen(number, seen) => {
                 if number != self.machine.shown().run || self.machine.shown().stopping {
                     return;
                 }
-                self.record.last_probe = Some(result(&seen));
                 if seen.passed {
-                    self.feed(Event::Passed(number));
-                } else {
-                    self.show();
+                    self.record.last_probe = Some(result(&seen));
+                    self.feed(Event::Passed(number)).await;
                 }
+                // Not before: it takes longer than the probe.
+                let seen = self.say_who_answered(seen).await;
+                self.record.last_probe = Some(result(&seen));
+                self.show();
             }
             Input::Status(number, status) => {
                 if number == self.machine.shown().run {
@@ -384,40 +420,42 @@ impl Supervisor {
                     self.show();
                 }
             }
-            Input::Health(number, seen) => self.take_in_health(number, &seen),
+            Input::Health(number, seen) => self.take_in_health(number, &seen).await,
             Input::MainEnded(number) => {
                 if number == self.machine.shown().run {
                     self.beside = JoinSet::new();
                 }
-                self.feed(Event::MainEnded(number));
+                self.feed(Event::MainEnded(number)).await;
             }
             Input::Ended(number, exit) => {
                 self.beside = JoinSet::new();
                 let run = self.service.run().take();
-                self.feed(Event::Ended(number, exit));
-                self.clear_away(run);
+                self.feed(Event::Ended(number, exit)).await;
+                if let Some(run) = run {
+                    let_go(&self.agent, run);
+                }
             }
             Input::Standing(wait, _) if wait != self.waits => {}
             Input::Standing(_, standing) => match standing {
                 Standing::Met => {
                     self.record.waiting_for.clear();
-                    self.feed(Event::DependenciesMet);
+                    self.feed(Event::DependenciesMet).await;
                 }
                 Standing::Failed(why) => {
                     self.record.waiting_for.clear();
-                    self.feed(Event::DependencyFailed(why));
+                    self.feed(Event::DependencyFailed(why)).await;
                 }
                 Standing::Waiting(names) => {
                     if self.machine.is_waiting() && self.record.waiting_for != names {
                         self.record.waiting_for = names;
-                        self.publish();
+                        self.publish().await;
                     }
                 }
             },
         }
     }
 
-    fn grant(&mut self, wish: Wish) {
+    async fn grant(&mut self, wish: Wish) {
         // Its stop with the workspace may have been granted already: nothing runs after that.
         if matches!(wish, Wish::Start { .. } | Wish::Restart) && self.agent.services.is_closing() {
             self.refusal = Some(Refusal::ShuttingDown.to_problem());
@@ -434,20 +472,22 @@ impl Supervisor {
                     self.record.source = source;
                 } else if !source.is_empty() && self.record.source != source {
                     self.record.source = source;
-                    self.publish();
+                    self.publish().await;
                 }
                 self.refusal = None;
-                self.feed(Event::Start);
+                self.feed(Event::Start).await;
             }
             Wish::Restart => {
                 self.refusal = None;
-                self.feed(Event::Restart);
+                self.feed(Event::Restart).await;
             }
-            Wish::Stop { why, signal, grace } => self.feed(Event::Stop { why, signal, grace }),
+            Wish::Stop { why, signal, grace } => {
+                self.feed(Event::Stop { why, signal, grace }).await;
+            }
             Wish::Adopt(source) => {
                 if self.record.source != source {
                     self.record.source = source;
-                    self.publish();
+                    self.publish().await;
                 }
             }
             Wish::Signal { number, whole_tree } => {
@@ -460,7 +500,7 @@ impl Supervisor {
     }
 
     /// Tells the machine, does what it says, and tells the world what is new.
-    fn feed(&mut self, event: Event) {
+    async fn feed(&mut self, event: Event) {
         let before = self.machine.shown().clone();
         // What is known a moment before the whole end is seen by whoever looks, and not kept.
         let passing = matches!(event, Event::MainEnded(_));
@@ -468,17 +508,12 @@ impl Supervisor {
         if effects.iter().any(|effect| matches!(effect, Effect::Signal(..))) {
             // What is seen of it from here on is its end, and says nothing of why it was not ready.
             self.beside = JoinSet::new();
-            if !before.stopping && self.machine.is_out_of_time() {
-                let run = self.service.run().clone();
-                self.record.listening =
-                    run.map(|run| listening::ports(&run.cgroup.processes())).unwrap_or_default();
-            }
         }
         // What others see is true before anything follows from it.
         if passing || *self.machine.shown() == before {
             self.show();
         } else {
-            self.publish();
+            self.publish().await;
         }
         for effect in effects {
             self.carry_out(effect);
@@ -522,6 +557,7 @@ impl Supervisor {
         self.record.listening.clear();
         self.record.status_text.clear();
         self.health_failures = 0;
+        self.looked = None;
         self.beside = JoinSet::new();
         let (inputs, agent, spec) = (self.inputs.clone(), self.agent.clone(), self.spec.clone());
         tokio::spawn(async move {
@@ -588,7 +624,7 @@ impl Supervisor {
         self.beside.spawn(watch_health(probe, spec, place, interval, number, inputs));
     }
 
-    fn take_in_health(&mut self, number: u64, seen: &Seen) {
+    async fn take_in_health(&mut self, number: u64, seen: &Seen) {
         let shown = self.machine.shown();
         if number != shown.run || !shown.ready {
             return;
@@ -597,7 +633,7 @@ impl Supervisor {
         self.record.last_probe = Some(result(seen));
         if seen.passed {
             self.health_failures = 0;
-            return self.feed(Event::Healthy(number));
+            return self.feed(Event::Healthy(number)).await;
         }
         let ready_for = clock::now().as_millis() as u64;
         let ready_for = ready_for.saturating_sub(shown.ready_millis);
@@ -607,21 +643,34 @@ impl Supervisor {
         self.health_failures += 1;
         let retries = if health.retries == 0 { HEALTH_RETRIES } else { health.retries };
         if self.health_failures >= retries {
-            self.feed(Event::Unhealthy(number));
+            self.feed(Event::Unhealthy(number)).await;
         } else {
             self.show();
         }
     }
 
-    /// The cgroup of a run that ended goes when the machine is quiet.
-    fn clear_away(&self, run: Option<Arc<Run>>) {
-        let Some(run) = run.and_then(Arc::into_inner) else { return };
-        let agent = self.agent.clone();
-        self.agent.clerk.put_off(move || {
-            agent.cgroups.tidy(Some(run.cgroup));
-            agent.children.sweep();
-            agent.restock();
-        });
+    /// Keeps where it listens, before it is stopped for not being ready.
+    async fn look_where_it_listens(&mut self) {
+        let (agent, service) = (self.agent.clone(), self.service.clone());
+        let measure = move || service.measure(&agent, &mut Tables::default());
+        let measured = tokio::task::spawn_blocking(measure).await;
+        self.record.listening =
+            measured.ok().flatten().map(|measured| measured.listening).unwrap_or_default();
+    }
+
+    /// Adds to what a probe saw whose socket answered it, where it is not this run's own. It is only
+    /// said: a port may well be served for a service by another.
+    async fn say_who_answered(&mut self, seen: Seen) -> Seen {
+        let Some((peer, place)) = seen.peer.zip(self.place()) else { return seen };
+        if !seen.passed && self.looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+            let note = self.answered.clone();
+            return seen.adding(&note);
+        }
+        self.looked = Some(Instant::now());
+        let (agent, service) = (self.agent.clone(), self.service.clone());
+        let look = move || who_answers(&agent, &service, &place, peer);
+        self.answered = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        seen.adding(&self.answered)
     }
 
     /// Brings the record up to what the machine says.
@@ -679,21 +728,53 @@ impl Supervisor {
     }
 
     /// The same for a change that counts: it is kept, and told to whoever follows.
-    fn publish(&mut self) {
+    async fn publish(&mut self) {
         self.record.revision += 1;
         self.fill_in();
         (self.record.stdout_bytes, self.record.stderr_bytes) = self.service.log.counted();
-        if let Err(error) = record::write(&self.directory, &self.record) {
-            crate::console::note(&format!("record of service {}: {error}", self.spec.name));
-        }
-        self.agent.services.journal.add(ServiceEvent {
-            sequence: 0,
+        let (agent, directory) = (self.agent.clone(), self.directory.clone());
+        let record = self.record.clone();
+        let event = ServiceEvent {
             time_millis: clock::now().as_millis() as u64,
-            record: Some(excerpt(&self.record)),
-            deleted: false,
-        });
+            record: Some(excerpt(&record)),
+            ..ServiceEvent::default()
+        };
+        let keep = move || {
+            if let Err(error) = record::write(&directory, &record) {
+                crate::console::note(&format!("a service's record: {error}"));
+            }
+            agent.services.journal.add(event);
+        };
+        self.agent.services.scribe.write(keep).await;
         self.show();
         self.agent.services.changed();
+    }
+}
+
+/// Lets go of a run. The cgroup of one that ended goes with the last who does, when the machine is
+/// quiet.
+fn let_go(agent: &Arc<Agent>, run: Arc<Run>) {
+    let Some(run) = Arc::into_inner(run) else { return };
+    let later = agent.clone();
+    agent.clerk.put_off(move || {
+        later.cgroups.tidy(Some(run.cgroup));
+        later.children.sweep();
+        later.restock();
+    });
+}
+
+/// Who holds the sockets that may have answered a probe, unless the service itself holds one; nothing
+/// where that is not known. Blocks.
+fn who_answers(agent: &Arc<Agent>, own: &Service, place: &Place, peer: SocketAddr) -> String {
+    let sockets = Tables::default().answering(place.process_id(), peer);
+    if sockets.is_empty() || !own.held(agent, &sockets).is_empty() {
+        return String::new();
+    }
+    let holds =
+        |other: &Arc<Service>| other.name != own.name && !other.held(agent, &sockets).is_empty();
+    match agent.services.list().iter().find(|other| holds(other)) {
+        Some(other) => format!("; it is service {} that listens there", other.name),
+        None => "; it is a process outside this service that listens there".into(),
     }
 }
 
@@ -778,8 +859,7 @@ async fn listen(notify: Notify, number: u64, inputs: mpsc::UnboundedSender<Input
             let _ = inputs.send(Input::Status(number, status));
         }
         if notified.ready {
-            let seen = Seen { passed: true, result: "it said READY=1".into() };
-            let _ = inputs.send(Input::Seen(number, seen));
+            let _ = inputs.send(Input::Seen(number, Seen::yes("it said READY=1")));
         }
         // Who says much waits: the kernel queues a few datagrams and holds the sender up.
         sleep(BETWEEN_NOTICES).await;

@@ -3,7 +3,10 @@
 //! Only the status line is read; redirects are an answer and followed nowhere.
 
 use pyro_wire::HttpProbe;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{Place, Seen, tcp};
 
@@ -15,16 +18,21 @@ const REST: usize = 64 << 10;
 /// One try.
 pub async fn try_once(probe: &HttpProbe, place: &Place) -> Seen {
     let shown = format!("http://{}:{}{}", probe.host, probe.port, probe.target);
-    match ask(probe, place).await {
+    let stream = match tcp::connect(&probe.host, probe.port, place).await {
+        Ok(stream) => stream,
+        Err(error) => return Seen::not_yet(format!("{shown}: {error}")),
+    };
+    let peer = stream.peer_addr().ok();
+    let seen = match ask(probe, stream).await {
         Ok(Some(status @ 200..=399)) => Seen::yes(format!("{shown}: status {status}")),
         Ok(Some(status)) => Seen::not_yet(format!("{shown}: status {status}")),
         Ok(None) => Seen::not_yet(format!("{shown}: the answer is not HTTP")),
         Err(error) => Seen::not_yet(format!("{shown}: {error}")),
-    }
+    };
+    seen.by(peer)
 }
 
-async fn ask(probe: &HttpProbe, place: &Place) -> std::io::Result<Option<u16>> {
-    let mut stream = tcp::connect(&probe.host, probe.port, place).await?;
+async fn ask(probe: &HttpProbe, mut stream: TcpStream) -> std::io::Result<Option<u16>> {
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}:{}\r\nUser-Agent: pyro-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         probe.target, probe.host, probe.port

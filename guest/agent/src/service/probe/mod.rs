@@ -11,7 +11,7 @@ mod notify;
 mod place;
 mod tcp;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use pyro_wire::{Probe, ServiceSpec, probe::Kind};
 use tokio::{
@@ -39,15 +39,29 @@ pub struct Seen {
     pub passed: bool,
     /// In words, one line.
     pub result: String,
+    /// Where something accepted a connection.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Seen {
-    fn yes(result: impl Into<String>) -> Self {
-        Self { passed: true, result: line(&result.into()) }
+    /// A yes.
+    pub fn yes(result: impl Into<String>) -> Self {
+        Self { passed: true, result: line(&result.into()), peer: None }
     }
 
     fn not_yet(result: impl Into<String>) -> Self {
-        Self { passed: false, result: line(&result.into()) }
+        Self { passed: false, result: line(&result.into()), peer: None }
+    }
+
+    fn by(self, peer: Option<SocketAddr>) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// The same with a remark.
+    #[must_use]
+    pub fn adding(mut self, remark: &str) -> Self {
+        self.result += remark;
+        self
     }
 }
 

@@ -40,6 +40,11 @@ impl Place {
         Self { agent, spawner }
     }
 
+    /// A process that is in the workload's network.
+    pub fn process_id(&self) -> i32 {
+        self.spawner.process_id()
+    }
+
     /// A socket in the workload's network. Blocks for no longer than it takes to make one.
     pub fn socket(&self, family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;

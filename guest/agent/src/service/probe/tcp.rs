@@ -12,7 +12,7 @@ use super::{Place, Seen};
 pub async fn try_once(probe: &TcpProbe, place: &Place) -> Seen {
     let shown = format!("{}:{}", probe.host, probe.port);
     match connect(&probe.host, probe.port, place).await {
-        Ok(_) => Seen::yes(format!("{shown} accepts connections")),
+        Ok(stream) => Seen::yes(format!("{shown} accepts connections")).by(stream.peer_addr().ok()),
         Err(error) => Seen::not_yet(format!("{shown}: {error}")),
     }
 }
