@@ -28,13 +28,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Leaves.
     ("pyro-core", &[]),
     ("pyro-wire", &[]),
+    ("pyro-session", &[]),
     ("pyro-directory", &["pyro-core"]),
     // In the guest.
-    ("pyro-agent", &["pyro-wire", "pyro-core"]),
+    ("pyro-agent", &["pyro-wire", "pyro-session", "pyro-core"]),
     // On the host, from the bottom up.
     ("pyro-api", &["pyro-core"]),
     ("pyro-manifest", &["pyro-core"]),
-    ("pyro-link", &["pyro-wire", "pyro-core", "pyro-directory"]),
+    ("pyro-link", &["pyro-wire", "pyro-session", "pyro-core", "pyro-directory"]),
     ("pyro-image", &["pyro-core", "pyro-directory"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),
     ("pyro-vmm", &["pyro-core", "pyro-directory"]),
