@@ -39,6 +39,31 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A port of this host and the port of a workspace that it reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Forward {
+    /// None: the guest's number; 0: any.
+    pub(crate) host: Option<u16>,
+    pub(crate) guest: u16,
+}
+
+/// Reads `GUEST` or `HOST:GUEST`.
+pub(crate) fn forward(text: &str) -> Result<Forward, String> {
+    let rule = "it is GUEST or HOST:GUEST, ports from 1 to 65535; a HOST of 0 is any that is free";
+    let port = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| is_number).ok_or_else(|| rule.to_owned())
+    };
+    let (host, guest) = match text.split_once(':') {
+        Some((host, guest)) => (Some(port(host)?), port(guest)?),
+        None => (None, port(text)?),
+    };
+    if guest == 0 {
+        return Err(rule.to_owned());
+    }
+    Ok(Forward { host, guest })
+}
+
 /// This moment in Unix seconds.
 pub(crate) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
