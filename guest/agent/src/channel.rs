@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 
 use pyro_core::{AGENT_PORT, READY_PORT};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, Timespec, epoll, poll},
     fs::{Mode, OFlags},
 };
 use tokio::{
@@ -38,6 +38,7 @@ const BUFFER: usize = 8 << 10;
 const WAKE: Duration = Duration::from_millis(20);
 /// How long the host may take to take in that the agent listens.
 const TOLD: Duration = Duration::from_secs(10);
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// How long a stream may take to say which port it wants.
 const PORT_WORD: Duration = Duration::from_secs(10);
 
@@ -99,11 +100,8 @@ async fn serve_port(agent: &Arc<Agent>) -> io::Result<()> {
         OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
+    connected(&port).await?;
     let port = Descriptor::new(port)?;
-    while !is_connected(&port)? {
-        port.clear_readable();
-        port.readable().await?;
-    }
     let mut config = yamux::Config::default();
     config.set_max_num_streams(MAX_STREAMS);
     config.set_split_send_size(pyro_wire::MAX_DATA + pyro_wire::HEADER_BYTES);
@@ -155,10 +153,32 @@ where
     }
 }
 
+/// Waits until there is a host on a port's other end.
+///
+/// By the edges of an epoll of its own: the runtime never takes a hang-up back, so waiting by it for
+/// the end of one would be a loop without a pause.
+async fn connected(port: &OwnedFd) -> io::Result<()> {
+    let edges = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+    epoll::add(&edges, port, epoll::EventData::new_u64(0), flags)?;
+    let edges = Descriptor::to_read(edges)?;
+    while !is_connected(port)? {
+        let one = |fd: BorrowedFd<'_>| {
+            let mut events = [epoll::Event { flags, data: epoll::EventData::new_u64(0) }];
+            match epoll::wait(fd, &mut events, Some(&NO_TIME))? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        };
+        edges.when_readable(one).await?;
+    }
+    Ok(())
+}
+
 /// A port without a host on its other end says so by a hang-up.
-fn is_connected(port: &Descriptor) -> io::Result<bool> {
+fn is_connected(port: &OwnedFd) -> io::Result<bool> {
     let mut wanted = [PollFd::new(port, PollFlags::IN)];
-    poll(&mut wanted, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    poll(&mut wanted, Some(&NO_TIME))?;
     Ok(!wanted[0].revents().contains(PollFlags::HUP))
 }
 

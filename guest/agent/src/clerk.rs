@@ -19,7 +19,8 @@ const QUIET: Duration = Duration::from_millis(60);
 /// A command that has begun may be a short one, and it is not quiet while it runs: the first of a
 /// boot takes so long under emulation.
 const SHORT: Duration = Duration::from_millis(250);
-/// The longest a job is put off.
+/// The longest a job is put off, and how long a service is taken to warm up: when it becomes ready, the
+/// agent should have nothing else to do.
 const LONGEST: Duration = Duration::from_secs(1);
 /// So many are put off, not more: a command may have to wait for all of them.
 const MOST: usize = 16;
@@ -37,6 +38,8 @@ struct Desk {
     began: Instant,
     /// When it was busy last, milliseconds after `began`.
     busy: AtomicU64,
+    /// Until when it is busy whatever else happens, milliseconds after `began`.
+    warming: AtomicU64,
 }
 
 #[derive(Default)]
@@ -62,8 +65,8 @@ impl Desk {
     }
 
     fn quiet_for(&self) -> Duration {
-        let busy = Duration::from_millis(self.busy.load(Ordering::Relaxed));
-        self.began.elapsed().saturating_sub(busy)
+        let busy = self.busy.load(Ordering::Relaxed).max(self.warming.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(Duration::from_millis(busy))
     }
 
     fn work(&self) {
@@ -103,6 +106,7 @@ impl Default for Clerk {
             changed: Condvar::new(),
             began: Instant::now(),
             busy: AtomicU64::new(0),
+            warming: AtomicU64::new(0),
         });
         let theirs = desk.clone();
         // Without the thread the jobs are lost, and with them only records.
@@ -123,6 +127,12 @@ impl Clerk {
     /// Says that a command begins.
     pub fn busy(&self) {
         self.0.was_busy_at(self.0.began.elapsed() + SHORT);
+    }
+
+    /// Says that a service begins.
+    pub fn warming(&self) {
+        let until = self.0.began.elapsed() + LONGEST;
+        self.0.warming.fetch_max(until.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Does it some time, in turn.

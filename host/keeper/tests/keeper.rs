@@ -225,6 +225,30 @@ fn bytes_pass_both_ways_to_the_port_that_was_asked_for() {
 }
 
 #[test]
+fn what_comes_with_the_request_is_for_the_port() {
+    let kept = Kept::vmm(&["echo"]);
+    for length in [1, 100, 4096, 100_000] {
+        let sent: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let mut client = kept.directory.connect("vm.sock").unwrap();
+        let mut writer = client.try_clone().unwrap();
+        let all = [b"CONNECT 7\n", &sent[..]].concat();
+        std::thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&all).unwrap());
+            let mut line = Vec::new();
+            while line.last() != Some(&b'\n') {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                line.extend(byte);
+            }
+            assert!(line.starts_with(b"OK "));
+            let mut heard = vec![0; length];
+            client.read_exact(&mut heard).unwrap();
+            assert!(heard == sent, "{length}");
+        });
+    }
+}
+
+#[test]
 fn the_guests_end_ends_the_client_after_its_last_words() {
     let kept = Kept::vmm(&["echo"]);
     let mut heard = String::new();

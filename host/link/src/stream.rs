@@ -61,6 +61,11 @@ impl LinkError {
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Guest { .. })
     }
+
+    /// Whether nothing was begun: the guest refused, or was never asked.
+    pub fn is_refusal(&self) -> bool {
+        self.is_answer() || matches!(self, Self::Crowded(_) | Self::Oversized(_))
+    }
 }
 
 /// One stream to the agent.

@@ -148,9 +148,9 @@ impl Handle {
                 })
             }
             Err(error) => {
-                // Where the guest answered, nothing runs; where it did not, its death is told by
-                // its keeper, and the record is settled then.
-                if error.is_answer() {
+                // Where it was refused, nothing runs; where the guest did not answer, its death is told
+                // by its keeper, and the record is settled then.
+                if error.is_refusal() {
                     self.ask(|reply| Request::AbandonExec { id, reply }).await?;
                 }
                 Err(WorkspaceError::guest("start the command")(error))

@@ -15,6 +15,19 @@ fn output_and_errors_come_apart_and_byte_for_byte() {
 }
 
 #[test]
+fn a_command_that_is_never_sent_leaves_no_record_of_one_that_runs() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12-base");
+    let long = "x".repeat(100_000);
+    let variables: Vec<String> = (0..11).map(|number| format!("V{number}={long}")).collect();
+    let flags: Vec<&str> = variables.iter().flat_map(|variable| ["-e", variable]).collect();
+    let seen = workspace.exec_with(&[&["--json"], &flags[..]].concat(), ["true"]).code(125);
+    assert_eq!(seen.json()["code"], "request_too_large", "{seen}");
+    let list = workspace.call("ps", ["--all", "--json"]).ok().json();
+    assert_eq!((&list["count"], &list["running_count"]), (&0.into(), &0.into()), "{list}");
+}
+
+#[test]
 fn the_exit_code_says_how_it_ended() {
     let home = Home::new();
     let workspace = home.workspace("debian:12");

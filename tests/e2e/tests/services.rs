@@ -3,6 +3,7 @@
 use std::thread;
 
 use pyro_e2e::{Home, Verb, Workspace, patience, wait_until, wait_until_some};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// A server on a port that greets whoever comes; `$0` is the port.
@@ -191,6 +192,44 @@ fn every_kind_of_probe_finds_its_service_ready() {
     let words = ["x", "--ready-tcp", "nonsense", "--", "true"];
     of.refused("start", &words, "invalid_readiness");
     of.refused("start", &["x", "--ready-log", "(", "--", "true"], "invalid_service");
+}
+
+#[test]
+fn a_probe_says_whose_socket_answered_it() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let said = |name: &str| of.shown(name)["last_probe"]["result"].as_str().unwrap().to_owned();
+    of.serve_port("server", "9000", &[]).ok();
+    of.serve("guest", &["--ready-tcp", "127.0.0.1:9000"], "exec sleep 1000").ok();
+    wait_until(30, "it says who answered", || {
+        said("guest").ends_with("; it is service server that listens there")
+    });
+    let own = said("server");
+    assert!(own.ends_with("accepts connections"), "{own}");
+}
+
+#[test]
+fn many_who_follow_hold_nobody_up() {
+    // More than the streams that a guest's session once bore.
+    const FOLLOWERS: usize = 150;
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    of.serve("talks", &[], "echo hello; exec sleep 1000").ok();
+    let followers: Vec<_> =
+        (0..FOLLOWERS).map(|_| of.service("logs", &["talks", "--follow"]).start()).collect();
+    for follower in &followers {
+        follower.wait_for("hello");
+    }
+    workspace.exec(["true"]).ok();
+    of.service("stop", &["talks"]).ok();
+    for follower in followers {
+        follower.signal(Signal::KILL);
+        follower.end();
+    }
+    workspace.exec(["true"]).ok();
+    of.service("list", &[]).ok();
 }
 
 #[test]

@@ -106,11 +106,11 @@ async fn list(
 ) -> ServiceList {
     // First the number, then the records: what changes between is told twice, never missed.
     let sequence = *agent.services.journal.newest().borrow();
-    let records = if brief {
-        services.iter().map(|service| service.view().record.clone()).collect()
-    } else {
-        agent.services.measuring.records(agent, services, all).await
-    };
+    if brief {
+        let records = services.iter().map(|service| service.view().record.clone());
+        return excerpt::list(records, sequence);
+    }
+    let records = agent.services.measuring.records(agent, services, all).await;
     let mut list = excerpt::list(records.into_iter(), sequence);
     (list.agent_memory_bytes, list.agent_memory_peak_bytes) = agent_memory();
     list

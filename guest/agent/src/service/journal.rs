@@ -77,11 +77,16 @@ impl Journal {
         inner.files = files.into();
         if let Some(first) = inner.files.back().copied() {
             let path = path(directory, first);
-            let (whole, last) = measure(&path);
-            inner.sequence = last.unwrap_or(first.saturating_sub(1));
-            // It goes on where it is whole: what the machine's end cut off is no event.
-            let file = OpenOptions::new().append(true).open(&path);
-            inner.current = file.and_then(|file| file.set_len(whole).map(|()| (file, whole))).ok();
+            // One that cannot be read is left as it is: the next event begins a file.
+            if let Ok((whole, last)) = measure(&path) {
+                inner.sequence = last.unwrap_or(first.saturating_sub(1));
+                // It goes on where it is whole: what the machine's end cut off is no event.
+                let file = OpenOptions::new().append(true).open(&path);
+                inner.current =
+                    file.and_then(|file| file.set_len(whole).map(|()| (file, whole))).ok();
+            } else {
+                inner.sequence = first;
+            }
         }
         inner.sequence = inner.sequence.max(floor);
         self.newest.send_replace(inner.sequence);
@@ -204,12 +209,11 @@ fn whole(text: &[u8]) -> (Vec<ServiceEvent>, usize) {
 }
 
 /// How many bytes of a file are whole events, and the number of the last.
-fn measure(path: &Path) -> (u64, Option<u64>) {
+fn measure(path: &Path) -> io::Result<(u64, Option<u64>)> {
     let mut text = Vec::new();
-    let limit = LONGEST_FILE + CHUNK as u64;
-    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text));
-    let (events, bytes) = if read.is_ok() { whole(&text) } else { (Vec::new(), 0) };
-    (bytes as u64, events.last().map(|event| event.sequence))
+    File::open(path)?.take(LONGEST_FILE + CHUNK as u64).read_to_end(&mut text)?;
+    let (events, bytes) = whole(&text);
+    Ok((bytes as u64, events.last().map(|event| event.sequence)))
 }
 
 #[cfg(test)]

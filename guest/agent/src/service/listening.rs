@@ -12,11 +12,7 @@ use std::{
 
 use pyro_wire::ListeningPort;
 
-/// Processes that are looked at.
-const MOST_PROCESSES: usize = 64;
-/// Descriptors of each.
-const MOST_DESCRIPTORS: usize = 1024;
-/// Descriptors of all of them.
+/// Processes and descriptors that are looked at for one question.
 const MOST_LOOKS: usize = 8192;
 /// Ports that are told.
 const MOST_PORTS: usize = 64;
@@ -42,7 +38,8 @@ impl Tables {
         if table.is_empty() {
             return Vec::new();
         }
-        let held = held(processes, table.iter().map(|(_, _, inode)| *inode).collect());
+        let sockets = table.iter().map(|(_, _, inode)| *inode).collect();
+        let held = held(processes, sockets, &mut Looks::default());
         let own: BTreeSet<(u16, IpAddr)> = table
             .iter()
             .filter(|(_, _, inode)| held.contains(inode))
@@ -85,15 +82,39 @@ impl Tables {
     }
 }
 
-/// Which of these sockets the processes hold.
-pub fn held(processes: &[i32], mut sockets: BTreeSet<u64>) -> BTreeSet<u64> {
+/// How many processes and descriptors may still be looked at.
+#[derive(Debug)]
+pub struct Looks(usize);
+
+impl Looks {
+    fn take(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Whether there are none left: what was not found may be where nobody looked.
+    pub fn are_over(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(MOST_LOOKS)
+    }
+}
+
+/// Which of these sockets the processes hold, as far as the looks go.
+pub fn held(processes: &[i32], mut sockets: BTreeSet<u64>, looks: &mut Looks) -> BTreeSet<u64> {
     let mut held = BTreeSet::new();
-    let mut looks = 0;
-    for process in processes.iter().take(MOST_PROCESSES) {
+    for process in processes {
+        if !looks.take() {
+            break;
+        }
         let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { continue };
-        for entry in entries.take(MOST_DESCRIPTORS).filter_map(Result::ok) {
-            looks += 1;
-            if sockets.is_empty() || looks > MOST_LOOKS {
+        for entry in entries.filter_map(Result::ok) {
+            if sockets.is_empty() || !looks.take() {
                 return held;
             }
             let Ok(target) = fs::read_link(entry.path()) else { continue };
@@ -154,7 +175,8 @@ mod tests {
         let wanted = ListeningPort { address: "127.0.0.1".into(), port: port.into() };
         assert!(found.contains(&wanted), "{found:?}");
         let sockets = tables.answering(own, listener.local_addr().unwrap());
-        assert_eq!(held(&[own], sockets.clone()), sockets);
+        assert_eq!(held(&[own], sockets.clone(), &mut Looks::default()), sockets);
+        assert!(held(&[own], sockets.clone(), &mut Looks(0)).is_empty());
         assert_eq!(sockets.len(), 1);
         let elsewhere = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), port));
         assert_eq!(tables.answering(own, elsewhere), BTreeSet::new());

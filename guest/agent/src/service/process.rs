@@ -116,6 +116,7 @@ impl Run {
         let out = Descriptor::new(out.into()).map_err(Refusal::Descriptors)?;
         let error = Descriptor::new(error.into()).map_err(Refusal::Descriptors)?;
         let (process, cgroup, spawner) = launch(agent, request, streams).await?;
+        agent.clerk.warming();
         let run = Self {
             number,
             inner_pid: process.inner_pid,

@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     excerpt::excerpt,
-    listening::{self, Tables},
+    listening::{self, Looks, Tables},
     log::Log,
     machine::{Effect, Event, Exit, Machine, Moment, RESTART_LIMIT, Rules, Shown, State, Why},
     measure::Measured,
@@ -179,12 +179,12 @@ impl Service {
         record
     }
 
-    /// Which of these sockets the present run holds. Blocks.
-    fn held(&self, agent: &Arc<Agent>, sockets: &BTreeSet<u64>) -> BTreeSet<u64> {
-        let Some(run) = self.run().clone() else { return BTreeSet::new() };
-        let held = listening::held(&run.cgroup.processes(), sockets.clone());
+    /// Whether the present run holds any of these sockets. Blocks.
+    fn holds(&self, agent: &Arc<Agent>, sockets: &BTreeSet<u64>, looks: &mut Looks) -> bool {
+        let Some(run) = self.run().clone() else { return false };
+        let held = listening::held(&run.cgroup.processes(), sockets.clone(), looks);
         let_go(agent, run);
-        held
+        !held.is_empty()
     }
 
     /// Tells a wish; returns how the service stood when it had taken it in.
@@ -767,13 +767,16 @@ fn let_go(agent: &Arc<Agent>, run: Arc<Run>) {
 /// where that is not known. Blocks.
 fn who_answers(agent: &Arc<Agent>, own: &Service, place: &Place, peer: SocketAddr) -> String {
     let sockets = Tables::default().answering(place.process_id(), peer);
-    if sockets.is_empty() || !own.held(agent, &sockets).is_empty() {
+    let mut looks = Looks::default();
+    if sockets.is_empty() || own.holds(agent, &sockets, &mut looks) {
         return String::new();
     }
-    let holds =
-        |other: &Arc<Service>| other.name != own.name && !other.held(agent, &sockets).is_empty();
+    let mut holds =
+        |other: &Arc<Service>| other.name != own.name && other.holds(agent, &sockets, &mut looks);
     match agent.services.list().iter().find(|other| holds(other)) {
         Some(other) => format!("; it is service {} that listens there", other.name),
+        // It may be one of those that were not looked at.
+        None if looks.are_over() => String::new(),
         None => "; it is a process outside this service that listens there".into(),
     }
 }

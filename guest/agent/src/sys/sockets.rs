@@ -45,6 +45,10 @@ fn vsock_address(cid: u32, port: u32) -> libc::sockaddr_vm {
     address
 }
 
+/// How many connections may wait to be accepted: one too many is refused by the kernel, and a VMM
+/// carries 1023 in all.
+const WAITING: libc::c_int = 1024;
+
 /// Listens on a vsock port of every address of this machine.
 pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
     let socket = socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)?;
@@ -54,7 +58,7 @@ pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
         unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), VSOCK_BYTES) };
     super::check(libc::c_long::from(result))?;
     // SAFETY: it takes numbers.
-    super::check(libc::c_long::from(unsafe { libc::listen(socket.as_raw_fd(), 128) }))?;
+    super::check(libc::c_long::from(unsafe { libc::listen(socket.as_raw_fd(), WAITING) }))?;
     Ok(socket)
 }
 
