@@ -1,6 +1,9 @@
 //! How values of flags are read: durations, sizes, pairs; and the nearest right spelling.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use pyro_core::Mebibytes;
 
@@ -62,6 +65,33 @@ pub(crate) fn forward(text: &str) -> Result<Forward, String> {
         return Err(rule.to_owned());
     }
     Ok(Forward { host, guest })
+}
+
+/// An address of this host to listen on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bind(Option<IpAddr>);
+
+impl Bind {
+    /// None: `localhost`, v4 and v6.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
+    /// Whether others than this host may connect.
+    pub(crate) fn is_open(self) -> bool {
+        self.0.is_some_and(|address| !address.to_canonical().is_loopback())
+    }
+}
+
+/// Reads an address, or `localhost`.
+pub(crate) fn bind(text: &str) -> Result<Bind, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Bind(None));
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map(|address| Bind(Some(address))).map_err(|_| {
+        "it is an IPv4 or IPv6 address of this host, such as 192.0.2.1, 0.0.0.0 or ::1".to_owned()
+    })
 }
 
 /// This moment in Unix seconds.

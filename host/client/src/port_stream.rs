@@ -20,6 +20,13 @@ pub struct PortStream {
     pub(crate) read: Bytes,
 }
 
+impl PortStream {
+    /// The socket it goes over, to know when the node's side is gone.
+    pub fn socket(&self) -> &UnixStream {
+        &self.socket
+    }
+}
+
 impl AsyncRead for PortStream {
     fn poll_read(
         mut self: Pin<&mut Self>,

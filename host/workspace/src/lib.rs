@@ -34,10 +34,8 @@ pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use layout::occupied_bytes;
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
-pub use port::PortConnection;
-pub use pyro_link::{
-    ExecSender, ExecStream, LinkError, Output, OutputReader, PortReader, PortWriter,
-};
+pub use port::{Carried, PortConnection};
+pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
 pub use pyro_store::{
     ExecRecord, ExecState, OnExpiry, Phase, ServiceEvent, ServiceRecord, WorkspaceKind,
     WorkspaceRecord,

@@ -240,12 +240,17 @@ pub(crate) struct PsArguments {
 
 /// Reach ports of a workspace on this host, for as long as this command runs
 ///
-/// Works whatever the workspace's network is. Only this host can connect.
+/// Works whatever the workspace's network is. Only this host can connect, unless --bind says otherwise.
+/// A stopped workspace is started by the first connection.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Where no HOST is given, the guest's number is taken, or any where that is not free.
+
+Examples:
   pyro forward web 8000                   this host's port 8000 is the workspace's
   pyro forward web 8080:8000 5432         two ports, the first under another number
-  pyro forward web 0:8000                 under any number, which is told")]
+  pyro forward web 0:8000                 under any number, which is told"
+)]
 pub(crate) struct ForwardArguments {
     /// The workspace: id, prefix, name or @
     #[arg(add = ArgValueCandidates::new(completion::workspaces))]
@@ -253,6 +258,10 @@ pub(crate) struct ForwardArguments {
     /// A port of the workspace, and before it one of this host if it is to be another
     #[arg(required = true, value_name = "[HOST:]GUEST", value_parser = values::forward)]
     pub(crate) ports: Vec<values::Forward>,
+    /// Listen on this address of this host [default: localhost, v4 and v6]
+    #[arg(long, value_name = "ADDRESS", default_value = "localhost", hide_default_value = true,
+        value_parser = values::bind)]
+    pub(crate) bind: values::Bind,
     /// Print what is forwarded as one JSON document
     #[arg(long)]
     pub(crate) json: bool,

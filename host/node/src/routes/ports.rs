@@ -4,19 +4,11 @@ use axum::{
     extract::{Path, Query, Request, State},
     response::Response,
 };
-use bytes::{Bytes, BytesMut};
 use pyro_api::PORT_PROTOCOL;
 use pyro_core::Problem;
-use pyro_workspace::PortConnection;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
-};
+use pyro_listen::hang_up;
 
 use crate::{response::Failure, server::Node, stream};
-
-/// Read from a client at once, bytes.
-const PIECE: usize = 32 << 10;
 
 /// How to connect.
 #[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
@@ -49,42 +41,18 @@ pub(crate) async fn connect(
     let host = query.host.as_deref().unwrap_or("localhost");
     let connection = handle.connect_port(host, port, query.no_start).await?;
     node.serve_stream(async move {
-        match stream::taken_over(upgrade).await {
-            Ok((client, first)) => carry(client, first, connection).await,
-            Err(problem) => tracing::debug!(%problem, "a client went before it was connected"),
-        }
+        let (client, first) = match stream::taken_over(upgrade).await {
+            Ok(taken) => taken,
+            Err(problem) => {
+                tracing::debug!(%problem, "a client went before it was connected");
+                return;
+            }
+        };
+        // Where the client cannot be watched there are no descriptors left; it sees a cut.
+        let Ok(gone) = hang_up(&client) else { return };
+        let (from_client, to_client) = client.into_split();
+        // A cut is seen by the client as its socket's close before it ended its own direction.
+        let _ = connection.carry(first, from_client, to_client, gone).await;
     });
     Ok(stream::switching_to(PORT_PROTOCOL))
-}
-
-/// Carries bytes until both directions have ended or either side is gone. A side that does not read
-/// stops the other.
-async fn carry(client: UnixStream, first: Bytes, connection: PortConnection) {
-    let PortConnection { mut reader, mut writer, in_use } = connection;
-    let (mut from_client, mut to_client) = client.into_split();
-    let outward = async {
-        let mut buffer = BytesMut::from(&first[..]);
-        loop {
-            if !buffer.is_empty() {
-                writer.send(buffer.split().freeze()).await.ok()?;
-            }
-            buffer.reserve(PIECE);
-            if from_client.read_buf(&mut buffer).await.ok()? == 0 {
-                return writer.end().await.ok();
-            }
-        }
-    };
-    let inward = async {
-        while let Some(bytes) = reader.next().await.ok()? {
-            to_client.write_all(&bytes).await.ok()?;
-        }
-        to_client.shutdown().await.ok()
-    };
-    // Where one direction breaks, both are over.
-    tokio::pin!(outward, inward);
-    tokio::select! {
-        ended = &mut outward => if ended.is_some() { inward.await; },
-        ended = &mut inward => if ended.is_some() { outward.await; },
-    }
-    drop(in_use);
 }
