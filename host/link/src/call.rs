@@ -64,7 +64,9 @@ impl Link {
                 self.places.passing().await
             };
             let call = Call { generation: GENERATION, verb: Some(verb) };
+            let turn = self.places.turn().await;
             let mut stream = Stream::open(&self.directory, place, &call).await?;
+            drop(turn);
             let frame = stream.reader.expect().await?;
             let reply: Reply = frame.message().map_err(LinkError::Frame)?;
             match reply.result {
