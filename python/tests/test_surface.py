@@ -204,6 +204,7 @@ def every_call() -> list[wire.Call]:
         calls.wait_exec("w", "e", 1),
         calls.signal_exec("w", "e", "TERM"),
         calls.attach_exec("w", "e", 1, True),
+        calls.connect_port("w", 80, "localhost", True),
         calls.exec_output("w", "e", 1, 2, "stdout"),
         calls.run_in_vm(calls.creation(environment="e"), calls.exec_request("c")),
         calls.list_services("w"),

@@ -26,7 +26,7 @@ WORDS = [
     (r"\bawait ", ""),
     (r"\b_aio_transport\b", "_transport"),
     (r"\baio_(\w+)", r"\1"),
-    (r"\bAsync(Iterator|Process|Pyro|Services?|Transport|Workspace)\b", r"\1"),
+    (r"\bAsync(Iterator|PortConnection|Process|Pyro|Services?|Transport|Workspace)\b", r"\1"),
 ]
 
 

@@ -1,6 +1,9 @@
 //! How values of flags are read: durations, sizes, pairs; and the nearest right spelling.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use pyro_core::Mebibytes;
 
@@ -37,6 +40,58 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must be KEY=VALUE".to_owned()),
     }
+}
+
+/// A port of this host and the port of a workspace that it reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Forward {
+    /// None: the guest's number; 0: any.
+    pub(crate) host: Option<u16>,
+    pub(crate) guest: u16,
+}
+
+/// Reads `GUEST` or `HOST:GUEST`.
+pub(crate) fn forward(text: &str) -> Result<Forward, String> {
+    let rule = "it is GUEST or HOST:GUEST, ports from 1 to 65535; a HOST of 0 is any that is free";
+    let port = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| is_number).ok_or_else(|| rule.to_owned())
+    };
+    let (host, guest) = match text.split_once(':') {
+        Some((host, guest)) => (Some(port(host)?), port(guest)?),
+        None => (None, port(text)?),
+    };
+    if guest == 0 {
+        return Err(rule.to_owned());
+    }
+    Ok(Forward { host, guest })
+}
+
+/// An address of this host to listen on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bind(Option<IpAddr>);
+
+impl Bind {
+    /// None: `localhost`, v4 and v6.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
+    /// Whether others than this host may connect.
+    pub(crate) fn is_open(self) -> bool {
+        self.0.is_some_and(|address| !address.to_canonical().is_loopback())
+    }
+}
+
+/// Reads an address, or `localhost`.
+pub(crate) fn bind(text: &str) -> Result<Bind, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Bind(None));
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map(|address| Bind(Some(address))).map_err(|_| {
+        "it is an IPv4 or IPv6 address of this host, such as 192.0.2.1, 0.0.0.0 or ::1".to_owned()
+    })
 }
 
 /// This moment in Unix seconds.

@@ -32,8 +32,8 @@ pub use service::{
     StopService, WorkspaceEvent,
 };
 pub use stream::{
-    ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, STREAM_PROTOCOL, ServerControl,
-    StreamFrame, StreamKind, stream_header,
+    ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, PORT_PROTOCOL, STREAM_PROTOCOL,
+    ServerControl, StreamFrame, StreamKind, stream_header,
 };
 pub use up::{
     DownResult, DownService, DownServices, GivenFile, ManifestNeeds, ManifestRequest, NamedEnvFile,

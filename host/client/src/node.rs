@@ -10,8 +10,8 @@ use hyper::body::{Frame, Incoming};
 use pyro_api::{
     BuildEvent, CreateWorkspace, DeletedEnvironment, DeletedWorkspace, DiskUsage, Environment,
     EnvironmentCatalog, Exec, ExecList, ExecRequest, ExecResult, ImportedEnvironment, NodeStatus,
-    NodeStopped, OutputQuery, PruneWorkspaces, PrunedEnvironments, PrunedWorkspaces, RunRequest,
-    SignalRequest, UpdateWorkspace, Workspace, WorkspaceList, WorkspaceLogs,
+    NodeStopped, OutputQuery, PORT_PROTOCOL, PruneWorkspaces, PrunedEnvironments, PrunedWorkspaces,
+    RunRequest, SignalRequest, UpdateWorkspace, Workspace, WorkspaceList, WorkspaceLogs,
 };
 use pyro_directory::Directory;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ use tokio::{io::AsyncRead, net::UnixStream};
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    ClientError, ExecStream, NodeLocation,
+    ClientError, ExecStream, NodeLocation, PortStream,
     connection::{Call, collect, document, segment, with_query},
     start,
 };
@@ -240,6 +240,21 @@ impl Node {
     ) -> Result<ExecStream, ClientError> {
         let call = Call::new(Method::POST, in_workspace(workspace, "/execs")).json(request);
         ExecStream::open(call, self.stream().await?).await
+    }
+
+    /// `POST /v1/workspaces/{w}/ports/{port}/connect`, upgraded: a connection to a port within the
+    /// workspace. Each direction ends by itself.
+    pub async fn connect_port(
+        &self,
+        workspace: &str,
+        host: &str,
+        port: u16,
+    ) -> Result<PortStream, ClientError> {
+        let path = in_workspace(workspace, &format!("/ports/{port}/connect"));
+        let target = with_query(path, &[("host", Some(host.to_owned()))]);
+        let call = Call::new(Method::POST, target);
+        let (socket, read) = call.take_over(PORT_PROTOCOL, self.stream().await?).await?;
+        Ok(PortStream { socket, read })
     }
 
     /// `POST /v1/workspaces/{w}/execs` with `detach`: answers once the command runs, which

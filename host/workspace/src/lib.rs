@@ -22,6 +22,7 @@ mod layout;
 mod output;
 mod owner;
 mod platform;
+mod port;
 mod registry;
 mod service;
 mod state;
@@ -33,6 +34,7 @@ pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use layout::occupied_bytes;
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
+pub use port::{Carried, PortConnection};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
 pub use pyro_store::{
     ExecRecord, ExecState, OnExpiry, Phase, ServiceEvent, ServiceRecord, WorkspaceKind,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aio_client import AsyncPyro
+    from .aio_port import AsyncPortConnection
     from .aio_process import AsyncProcess
     from .aio_service import AsyncService, AsyncServices
     from .aio_workspace import AsyncWorkspace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ServiceFailedError,
         ServicesFailedError,
     )
+    from .port import PortConnection
     from .probes import HealthCheck, Probe
     from .process import Process
     from .results import (
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "4.0.0a1"
 
 __all__ = [
+    "AsyncPortConnection",
     "AsyncProcess",
     "AsyncPyro",
     "AsyncService",
@@ -65,6 +68,7 @@ __all__ = [
     "NodeError",
     "NotAvailableError",
     "NotFoundError",
+    "PortConnection",
     "Probe",
     "Process",
     "Pyro",
@@ -82,6 +86,7 @@ __all__ = [
 
 # Where each name is; loaded once it is used, so that importing the package costs next to nothing.
 _MODULES = {
+    "AsyncPortConnection": "aio_port",
     "AsyncProcess": "aio_process",
     "AsyncPyro": "aio_client",
     "AsyncService": "aio_service",
@@ -92,6 +97,7 @@ _MODULES = {
     "ExecOutput": "results",
     "HealthCheck": "probes",
     "LogLine": "results",
+    "PortConnection": "port",
     "Probe": "probes",
     "Process": "process",
     "Pyro": "client",

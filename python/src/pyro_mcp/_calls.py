@@ -305,6 +305,12 @@ def attach_exec(workspace: str, exec_id: str, offset: int, stdin: bool) -> Call:
     return Call("GET", target, upgrade=True)
 
 
+def connect_port(workspace: str, port: int, host: str, no_start: bool) -> Call:
+    path = f"/v1/workspaces/{segment(workspace)}/ports/{port}/connect"
+    target = with_query(path, host=host, no_start=no_start or None)
+    return Call("POST", target, upgrade=True, protocol="pyro-port")
+
+
 def exec_output(
     workspace: str, exec_id: str, offset: int, length: int | None, stream: str | None
 ) -> Call:

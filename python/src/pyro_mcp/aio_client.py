@@ -19,6 +19,7 @@ from .errors import FailedError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from .aio_port import AsyncPortConnection
     from .aio_process import AsyncProcess
     from .outcomes import (
         DeletedVm,
@@ -499,6 +500,15 @@ class AsyncPyro:
         from .aio_process import AsyncProcess
 
         return await AsyncProcess._open(self._transport, call, offset=offset, stdin=stdin)
+
+    async def connect_port(
+        self, workspace_id: str, port: int, *, host: str = "localhost", no_start: bool = False
+    ) -> AsyncPortConnection:
+        """Connects to a TCP port within a workspace, whatever its network policy."""
+        call = calls.connect_port(self._name(workspace_id), port, host, no_start)
+        from .aio_port import AsyncPortConnection
+
+        return await AsyncPortConnection._open(self._transport, call)
 
     async def read_exec_output(
         self,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         VmNetworkInfo,
         WaitedServices,
     )
+    from .port import PortConnection
     from .process import Process
     from .results import ExecOutput
     from .server import Server
@@ -493,6 +494,15 @@ class Pyro:
         from .process import Process
 
         return Process._open(self._transport, call, offset=offset, stdin=stdin)
+
+    def connect_port(
+        self, workspace_id: str, port: int, *, host: str = "localhost", no_start: bool = False
+    ) -> PortConnection:
+        """Connects to a TCP port within a workspace, whatever its network policy."""
+        call = calls.connect_port(self._name(workspace_id), port, host, no_start)
+        from .port import PortConnection
+
+        return PortConnection._open(self._transport, call)
 
     def read_exec_output(
         self,

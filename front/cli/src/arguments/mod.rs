@@ -24,8 +24,9 @@ pub(crate) use service::{
 };
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
-    KillArguments, ListArguments, OnExpiry, OneArguments, PruneArguments, PsArguments,
-    ShellArguments, StartArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
+    ForwardArguments, KillArguments, ListArguments, OnExpiry, OneArguments, PruneArguments,
+    PsArguments, ShellArguments, StartArguments, StopArguments, UpdateArguments, WaitArguments,
+    WorkspaceVerb,
 };
 
 /// Linux machines of their own for coding agents, each in a microVM.

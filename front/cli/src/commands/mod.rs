@@ -66,6 +66,7 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
         WorkspaceVerb::Service { verb } => on_service(context, verb).await,
         WorkspaceVerb::Events(arguments) => workspace::events::events(context, &arguments).await,
+        WorkspaceVerb::Forward(arguments) => workspace::forward::forward(context, arguments).await,
     }
 }
 

@@ -5,13 +5,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use pyro_core::{ExecId, WorkspaceId};
 use pyro_link::Link;
 use pyro_store::{ExecRecord, WorkspaceRecord};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::task::Owner;
 use crate::{
     activity::Activity,
     creation::Change,
     error::WorkspaceError,
+    port::MOST_CONNECTIONS,
     registry::{Context, now_millis},
     vm::Vm,
 };
@@ -122,6 +123,8 @@ pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     exec_ends: watch::Receiver<u64>,
+    /// Places for connections to its ports.
+    pub(crate) connections: Arc<Semaphore>,
 }
 
 impl Handle {
@@ -210,6 +213,7 @@ impl Handle {
         };
         let tasks = context.tasks.clone();
         tasks.spawn(async move { owner.run(inbox, settled, fresh).await });
-        Self { id, context, activity, requests, snapshot, exec_ends }
+        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        Self { id, context, activity, requests, snapshot, exec_ends, connections }
     }
 }

@@ -164,7 +164,7 @@ fn take_in(reply: &ServiceReply) -> Result<ServiceRecord, WorkspaceError> {
 
 impl Handle {
     /// The guest, started if need be and allowed; whether it had to be.
-    async fn guest(&self, no_start: bool) -> Result<(Link, bool), WorkspaceError> {
+    pub(crate) async fn guest(&self, no_start: bool) -> Result<(Link, bool), WorkspaceError> {
         if let Some(live) = &self.snapshot().live {
             return Ok((live.link.clone(), false));
         }
