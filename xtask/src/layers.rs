@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // On the host, from the bottom up.
     ("pyro-api", &["pyro-core"]),
     ("pyro-manifest", &["pyro-core"]),
+    ("pyro-relay", &["pyro-core"]),
     ("pyro-link", &["pyro-wire", "pyro-core", "pyro-directory"]),
     ("pyro-image", &["pyro-core", "pyro-directory"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn local_names_are_known() {
-        for name in ["localhost", "a.localhost", "db", "printer.local", "metadata.google.internal"] {
+        for name in ["localhost", "a.localhost", "db", "printer.local", "metadata.google.internal"]
+        {
             assert!(DomainName::parse(name).unwrap().is_local(), "{name}");
         }
         assert!(!DomainName::parse("local.example.com").unwrap().is_local());

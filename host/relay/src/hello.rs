@@ -182,7 +182,8 @@ impl Tls {
         if !ends_record || self.hello.len() > 4 + length {
             return Err(Violation::malformed("something follows its ClientHello at once"));
         }
-        let hello = read(body).ok_or_else(|| Violation::malformed("its ClientHello is malformed"))?;
+        let hello =
+            read(body).ok_or_else(|| Violation::malformed("its ClientHello is malformed"))?;
         match hello.server_name {
             ServerName::None => return Err(Violation::no_server_name()),
             ServerName::Invalid => {

@@ -65,7 +65,10 @@ enum Chunk {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Answer {
     /// So much of `HTTP/1.1 ` and the code was read.
-    Line { length: u8, code: u16 },
+    Line {
+        length: u8,
+        code: u16,
+    },
     /// The rest of an answer that announces another one: so much of the empty line was read.
     Interim(u8),
     Final,
@@ -269,8 +272,7 @@ impl Chunk {
             },
             Self::Data(left) => {
                 let taken = left.min(bytes.len() as u64);
-                let next =
-                    if taken == left { Self::DataReturn } else { Self::Data(left - taken) };
+                let next = if taken == left { Self::DataReturn } else { Self::Data(left - taken) };
                 return Ok((taken as usize, Some(next)));
             }
             Self::DataReturn if byte == b'\r' => Self::DataEnd,
@@ -404,9 +406,9 @@ impl Head {
     /// Reads a head, with its empty line, whose bytes `find_head` has seen.
     fn read(head: &[u8]) -> Result<Self, Violation> {
         let blank = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let mut lines = head[blank..].split(|byte| *byte == b'\n').map(|line| {
-            line.strip_suffix(b"\r").unwrap_or(line)
-        });
+        let mut lines = head[blank..]
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let line = RequestLine::read(lines.next().unwrap_or_default())?;
         let (mut host, mut length, mut chunked, mut upgrade) = (None, None, false, None);
         for field in lines.take_while(|line| !line.is_empty()) {
@@ -575,17 +577,28 @@ mod tests {
             (format!("GET  / HTTP/1.1\r\n{host}\r\n"), OtherProtocol),
             (format!("GET\t/ HTTP/1.1\r\n{host}\r\n"), OtherProtocol),
             (format!("GET / http/1.1\r\n{host}\r\n"), OtherProtocol),
-            (format!("P / HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 1\r\n\r\n"), Malformed),
+            (
+                format!("P / HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 1\r\n\r\n"),
+                Malformed,
+            ),
             (format!("P / HTTP/1.1\r\n{host}Content-Length: +1\r\n\r\n"), Malformed),
             (format!("P / HTTP/1.1\r\n{host}Content-Length: 1, 1\r\n\r\n"), Malformed),
-            (format!("P / HTTP/1.1\r\n{host}Content-Length: 99999999999999999999\r\n\r\n"), Malformed),
             (
-                format!("P / HTTP/1.1\r\n{host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                format!("P / HTTP/1.1\r\n{host}Content-Length: 99999999999999999999\r\n\r\n"),
+                Malformed,
+            ),
+            (
+                format!(
+                    "P / HTTP/1.1\r\n{host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                ),
                 Malformed,
             ),
             (format!("P / HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n"), Malformed),
             (format!("P / HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n"), Malformed),
-            (format!("P / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n5\nHello"), Malformed),
+            (
+                format!("P / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n5\nHello"),
+                Malformed,
+            ),
             (format!("P / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n1\r\naX"), Malformed),
             (format!("P / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n\r\n"), Malformed),
             (
@@ -603,7 +616,11 @@ mod tests {
                     // Not refused, but read as the server that is named reads it.
                     assert_eq!(seen.unwrap().1, ["a.example"], "{request:?}");
                 } else {
-                    assert_eq!(seen.map_err(|violation| violation.reason), Err(reason), "{request:?}");
+                    assert_eq!(
+                        seen.map_err(|violation| violation.reason),
+                        Err(reason),
+                        "{request:?}"
+                    );
                 }
             }
         }
@@ -611,8 +628,12 @@ mod tests {
 
     #[test]
     fn ports_80_and_443_are_for_what_they_are_for() {
-        for (port, bytes) in [(80, &b"SSH-2.0-x y\r\n"[..]), (443, b"SSH"), (443, b"GET / HTTP/1.1\r\n"), (80, b"\0")]
-        {
+        for (port, bytes) in [
+            (80, &b"SSH-2.0-x y\r\n"[..]),
+            (443, b"SSH"),
+            (443, b"GET / HTTP/1.1\r\n"),
+            (80, b"\0"),
+        ] {
             let violation = feed_on(port, &[bytes]).unwrap_err();
             assert_eq!(violation.reason, Reason::OtherProtocol, "{port}");
         }
@@ -660,8 +681,9 @@ mod tests {
     fn upgrade(protocol: &str, answer: &[&[u8]]) -> Result<(usize, usize), Violation> {
         let mut check = |_, _: &DomainName| Ok(());
         let mut inspector = Inspector::new(80);
-        let request =
-            format!("GET / HTTP/1.1\r\nHost: a.example\r\nUpgrade: {protocol}\r\n\r\n\x01\x05hello");
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: a.example\r\nUpgrade: {protocol}\r\n\r\n\x01\x05hello"
+        );
         let first = inspector.advance(request.as_bytes(), &mut check)?;
         let rest = &request.as_bytes()[first..];
         assert!(inspector.awaits_answer());

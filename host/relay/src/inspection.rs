@@ -25,7 +25,7 @@ use crate::{
 pub const MOST_HELD: usize = 24 * 1024;
 
 /// The longest first line of what may be HTTP, in bytes.
-const LONGEST_LINE: usize = 16 * 1024;
+const LONGEST_LINE: usize = 8 * 1024;
 
 /// Where a name was said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -239,9 +239,8 @@ fn sniff(held: &[u8], port: u16, is_end: bool) -> Option<First> {
     is_whole.then_some(if held.len() >= LONGEST_LINE { First::Http } else { First::Other })
 }
 
-const METHODS: [&[u8]; 9] = [
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH", b"PROPFIND",
-];
+const METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH", b"PROPFIND"];
 
 /// What lenient servers take for white space in a request line (RFC 9112, 3).
 fn is_space(byte: u8) -> bool {

@@ -265,8 +265,11 @@ mod tests {
         for (pid, port) in [(1, 80), (2, 81), (3, 80), (4, 81), (5, 80)] {
             log.write(entry(Verdict::Denied, port, pid), u64::from(pid));
         }
-        let lines: Vec<_> =
-            log.recent().iter().map(|line| (line.port, line.count, line.first_at, line.at)).collect();
+        let lines: Vec<_> = log
+            .recent()
+            .iter()
+            .map(|line| (line.port, line.count, line.first_at, line.at))
+            .collect();
         assert_eq!(lines, [(Some(81), 2, 2, 4), (Some(80), 3, 1, 5)]);
         log.write(entry(Verdict::Allowed, 80, 1), 6);
         log.write(entry(Verdict::Allowed, 80, 1), 7);

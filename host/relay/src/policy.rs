@@ -57,8 +57,9 @@ impl From<InvalidPolicy> for Problem {
                     .hint("the policies are off, egress and egress+published-ports")
             }
             InvalidPolicy::TooMany { .. } => {
-                Self::invalid("invalid_network_policy", error.to_string())
-                    .hint("a wildcard (*.example.com) or a network (192.0.2.0/24) covers many hosts")
+                Self::invalid("invalid_network_policy", error.to_string()).hint(
+                    "a wildcard (*.example.com) or a network (192.0.2.0/24) covers many hosts",
+                )
             }
         }
     }
@@ -192,9 +193,7 @@ impl Policy {
 
     /// The rule that names an address and a port literally.
     pub(crate) fn literal(&self, address: IpAddr, port: u16, class: Class) -> Option<&Rule> {
-        self.rules
-            .iter()
-            .find(|rule| rule.covers_address(address, class) && rule.covers_port(port))
+        self.rules.iter().find(|rule| rule.covers_address(address, class) && rule.covers_port(port))
     }
 
     /// Whether some rule names an address literally, whatever the port: then a name may resolve to
@@ -244,11 +243,12 @@ impl Policy {
         if let Some(rule) = self.literal(address, port, class) {
             return Ok(Grounds::Literal(rule.clone()));
         }
-        let by_address = Rule::for_address(address, port);
+        let by_address = Rule::for_address(address, Some(port));
         if self.is_off() {
             let hint = names.first().map_or(by_address, |name| Rule::for_name(name, Some(port)));
-            return Err(Denial::new(Reason::NetworkOff, "the workspace's network is off")
-                .allow(&hint));
+            return Err(
+                Denial::new(Reason::NetworkOff, "the workspace's network is off").allow(&hint)
+            );
         }
         if let Class::Special { what, .. } = class {
             let why = format!("{address} is {what}: it is reached only where a rule names it");
@@ -297,7 +297,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn connect(policy: &Policy, address: &str, port: u16, names: &[&str]) -> Result<Grounds, Denial> {
+    fn connect(
+        policy: &Policy,
+        address: &str,
+        port: u16,
+        names: &[&str],
+    ) -> Result<Grounds, Denial> {
         let address = address.parse().unwrap();
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
         policy.connect(address, port, classify(address, &[]), &names)

@@ -1,10 +1,6 @@
 //! One entry of an allow-list: `HOST[:PORT]`.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    str::FromStr,
-};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::{IpNet, Ipv4Net};
 use pyro_core::Problem;
@@ -51,6 +47,13 @@ struct Ports {
 }
 
 const EVERY_PORT: Ports = Ports { first: 1, last: u16::MAX };
+
+impl Ports {
+    /// This one, or all.
+    fn only(port: Option<u16>) -> Self {
+        port.map_or(EVERY_PORT, |port| Self { first: port.max(1), last: port.max(1) })
+    }
+}
 
 /// A rule that cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -124,16 +127,14 @@ impl From<InvalidRule> for Problem {
 }
 
 impl Rule {
-    /// A rule for one address and one port.
-    pub fn for_address(address: IpAddr, port: u16) -> Self {
-        let port = port.max(1);
-        Self { host: Host::Literal(canonical(address).into()), ports: Ports { first: port, last: port } }
+    /// A rule for one address and, where it is given, one port.
+    pub fn for_address(address: IpAddr, port: Option<u16>) -> Self {
+        Self { host: Host::Literal(canonical(address).into()), ports: Ports::only(port) }
     }
 
     /// A rule for one name and, where it is given, one port.
     pub fn for_name(name: &DomainName, port: Option<u16>) -> Self {
-        let ports = port.map_or(EVERY_PORT, |port| Ports { first: port.max(1), last: port.max(1) });
-        Self { host: Host::Name(name.clone()), ports }
+        Self { host: Host::Name(name.clone()), ports: Ports::only(port) }
     }
 
     /// Whether it names addresses, and not names.
@@ -189,10 +190,8 @@ impl FromStr for Rule {
         })?;
         let ports = match port {
             None => EVERY_PORT,
-            Some(port) => ports(port).ok_or_else(|| InvalidRule::Port {
-                rule: rule(),
-                port: shortened(port),
-            })?,
+            Some(port) => ports(port)
+                .ok_or_else(|| InvalidRule::Port { rule: rule(), port: shortened(port) })?,
         };
         if host.is_empty() {
             return Err(InvalidRule::Empty { rule: rule() });
@@ -205,14 +204,14 @@ impl FromStr for Rule {
                 network(host).map_err(|what| InvalidRule::Network { rule: rule(), what })?;
             Host::Literal(network)
         } else {
-            let (wrap, name): (fn(DomainName) -> Host, _) = if let Some(name) = host.strip_prefix("**.")
-            {
-                (Host::Below, name)
-            } else if let Some(name) = host.strip_prefix("*.") {
-                (Host::Child, name)
-            } else {
-                (Host::Name, host)
-            };
+            let (wrap, name): (fn(DomainName) -> Host, _) =
+                if let Some(name) = host.strip_prefix("**.") {
+                    (Host::Below, name)
+                } else if let Some(name) = host.strip_prefix("*.") {
+                    (Host::Child, name)
+                } else {
+                    (Host::Name, host)
+                };
             if name.contains('*') {
                 return Err(InvalidRule::Wildcard { rule: rule() });
             }
@@ -367,10 +366,31 @@ mod tests {
     #[test]
     fn what_is_no_rule_says_what_to_write() {
         for text in [
-            "", ":443", "https://example.com", "example.com:", "example.com:0",
-            "example.com:65536", "example.com:2-1", "example.com:+1", "*", "**", "*.", "a.*.com",
-            "***.com", "exa mple.com", "münchen.de", "10.1.2.3/8", "10.0.0.0/33", "[::1", "[::1]x",
-            "[example.com]", "256.1.1.1", "127.1", "fe80::1%eth0", "a/b", "user@example.com",
+            "",
+            ":443",
+            "https://example.com",
+            "example.com:",
+            "example.com:0",
+            "example.com:65536",
+            "example.com:2-1",
+            "example.com:+1",
+            "*",
+            "**",
+            "*.",
+            "a.*.com",
+            "***.com",
+            "exa mple.com",
+            "münchen.de",
+            "10.1.2.3/8",
+            "10.0.0.0/33",
+            "[::1",
+            "[::1]x",
+            "[example.com]",
+            "256.1.1.1",
+            "127.1",
+            "fe80::1%eth0",
+            "a/b",
+            "user@example.com",
         ] {
             let error = text.parse::<Rule>().unwrap_err();
             assert!(!error.hint().is_empty());
@@ -412,7 +432,7 @@ mod tests {
         }
 
         #[test]
-        fn a_rule_for_an_address_covers_it(bits: u128, port: u16) {
+        fn a_rule_for_an_address_covers_it(bits: u128, port: Option<u16>) {
             let address = IpAddr::V6(Ipv6Addr::from_bits(bits));
             let rule = Rule::for_address(address, port);
             prop_assert!(rule.covers_address(address, classify(address, &[])));
