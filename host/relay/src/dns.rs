@@ -160,7 +160,7 @@ fn bare(query: &[u8; 12], code: ResponseCode) -> Vec<u8> {
 /// A host's name, where the labels are those of one. A label may hold any byte, a dot too.
 fn host_name(name: &Name) -> Option<DomainName> {
     let mut text = String::new();
-    for label in name.iter() {
+    for label in name {
         let is_plain =
             label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
         if !is_plain {

@@ -281,7 +281,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::samples::{client_hello, records};
+    use crate::{
+        policy::Reason::{Malformed, NoServerName},
+        samples::{client_hello, records},
+    };
 
     fn name(text: &str) -> DomainName {
         text.parse().unwrap()
@@ -366,7 +369,6 @@ mod tests {
     #[test]
     fn a_hello_without_a_right_name_is_refused() {
         let reason = |bytes: &[u8]| one(bytes).unwrap_err().reason;
-        use crate::policy::Reason::{Malformed, NoServerName};
         assert_eq!(reason(&records(&client_hello(None, &[]), 16000)), NoServerName);
         assert_eq!(reason(&records(&client_hello(Some("1.2.3.4"), &[]), 16000)), Malformed);
         assert_eq!(reason(&records(&client_hello(Some(""), &[]), 16000)), Malformed);

@@ -46,4 +46,4 @@ pub use policy::{Denial, InvalidPolicy, MOST_RULES, Policy, Reason};
 pub use relay::{Figures, Refusal, Relay};
 pub use resolver::{Resolve, ResolveError, SystemResolver};
 pub use rule::{InvalidRule, Rule};
-pub use settings::{Clock, HostAddresses, Interfaces, Limits, Settings, SystemClock};
+pub use settings::{Clock, Dial, Direct, HostAddresses, Interfaces, Limits, Settings, SystemClock};

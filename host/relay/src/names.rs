@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    const KEEP: Duration = Duration::from_secs(600);
+    const KEEP: Duration = Duration::from_mins(10);
 
     fn name(text: &str) -> DomainName {
         text.parse().unwrap()

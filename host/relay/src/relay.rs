@@ -15,7 +15,7 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     sync::{OnceCell, Semaphore, watch},
     time::timeout,
 };
@@ -445,18 +445,8 @@ impl Shared {
     /// Connects.
     async fn reach(&self, destination: SocketAddr) -> Result<TcpStream, Refusal> {
         let Ok(_permit) = self.connecting.try_acquire() else { return Err(Refusal::TooMany) };
-        let socket = match destination {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        };
-        let socket = socket.map_err(|_| Refusal::TooMany)?;
-        // What is sent should go at once; what is idle should be known to live, by both sides' NATs.
-        let _ = socket.set_nodelay(true);
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(30));
-        let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
-        let connected = timeout(self.settings.limits.connect_time, socket.connect(destination));
+        let connected =
+            timeout(self.settings.limits.connect_time, self.settings.dial.dial(destination));
         let Ok(connected) = connected.await else { return Err(Refusal::TimedOut) };
         connected.map_err(|source| match source.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Refusal::Refused,
@@ -528,7 +518,7 @@ impl Shared {
         let limits = &self.settings.limits;
         let resolved: Resolved = {
             let mut state = self.state();
-            if !state.answers.get(name).is_some_and(|kept| kept.until > now) {
+            if state.answers.get(name).is_none_or(|kept| kept.until <= now) {
                 make_room(&mut state.answers, now);
                 let until = now + limits.lookup_time + limits.answer_time;
                 let kept = Kept { resolved: Arc::default(), until };

@@ -2,10 +2,14 @@
 
 use std::{
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use futures::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{inspection::MOST_HELD, log::LogSink, resolver::Resolve};
 
@@ -18,6 +22,8 @@ pub struct Settings {
     pub resolver: Arc<dyn Resolve>,
     /// Which addresses are the host's own.
     pub host: Arc<dyn HostAddresses>,
+    /// How connections are made.
+    pub dial: Arc<dyn Dial>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Where the log's lines are kept, if anywhere.
@@ -31,6 +37,7 @@ impl Settings {
             limits: Limits::default(),
             resolver,
             host: Arc::new(Interfaces),
+            dial: Arc::new(Direct),
             clock: Arc::new(SystemClock::new()),
             sink: None,
         }
@@ -77,9 +84,9 @@ impl Default for Limits {
             lookups: 50,
             looking_up: 32,
             lookup_time: Duration::from_secs(10),
-            answer_time: Duration::from_secs(60),
+            answer_time: Duration::from_mins(1),
             names: 4096,
-            name_time: Duration::from_secs(600),
+            name_time: Duration::from_mins(10),
             lines: 1000,
         }
     }
@@ -125,6 +132,36 @@ impl HostAddresses for Interfaces {
         // tunnel is a machine too; only the former is left out of the public network here.
         let own = interfaces.flat_map(|interface| [interface.address, interface.broadcast]);
         Ok(own.flatten().filter_map(address).collect())
+    }
+}
+
+/// Makes connections.
+pub trait Dial: Send + Sync {
+    /// Connects to an address that was decided to be reachable. Whoever asks has a time limit of
+    /// its own, and may stop waiting at any moment.
+    fn dial(&self, destination: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>>;
+}
+
+/// Connections by the host's kernel, from wherever the node runs.
+pub struct Direct;
+
+/// How long a connection is idle before its other end is asked whether it lives, and how often then.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+const KEEPALIVE_EACH: Duration = Duration::from_secs(30);
+
+impl Dial for Direct {
+    fn dial(&self, destination: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
+        Box::pin(async move {
+            let socket = match destination {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // What is sent goes at once: the guest's kernel has gathered it already.
+            socket.set_nodelay(true)?;
+            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_EACH);
+            SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+            socket.connect(destination).await
+        })
     }
 }
 
