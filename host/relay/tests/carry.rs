@@ -1,4 +1,5 @@
 //! Connections through a relay, with real servers on the loopback.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -89,7 +90,7 @@ async fn a_reader_that_is_slow_stops_its_writer_and_nobody_else() {
     let (_guest, inner) = duplex(1024);
     tokio::spawn(slow.carry(inner));
     // The guest reads nothing: at some time the server can write no more.
-    let block = [0; 64 * 1024];
+    let block = vec![0; 64 * 1024];
     while timeout(Duration::from_millis(300), flood.write_all(&block)).await.is_ok() {}
     assert!(relay.figures().buffer_bytes <= 2 * 32 * 1024);
 

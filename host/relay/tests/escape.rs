@@ -4,6 +4,7 @@
 //! allowed and shares that address; `evil.example` is not allowed and shares it too; the host's own
 //! public address is 198.41.0.4. What passes reaches a server on the loopback, so a case that should
 //! not pass would be seen there.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

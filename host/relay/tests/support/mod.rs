@@ -1,5 +1,5 @@
 //! A world for a relay: names, addresses and time as a test wants them.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::unnecessary_wraps)]
 
 pub mod samples;
 
