@@ -1,7 +1,10 @@
 //! Messages of the domain name system, as a guest's resolver sends them.
 #![no_main]
 
-use std::{net::IpAddr, sync::{Arc, LazyLock}};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use libfuzzer_sys::fuzz_target;

@@ -663,6 +663,16 @@ mod tests {
         }
     }
 
+    /// Found by the fuzzer: in pieces it was one thing, and at once another.
+    #[test]
+    fn a_line_is_judged_up_to_its_first_binary_byte() {
+        let bytes = b"FOO\t\x00\x0b HTTP/k\n";
+        for split in 0..=bytes.len() {
+            let (passed, _) = feed_on(8080, &[&bytes[..split], &bytes[split..]]).unwrap();
+            assert_eq!(passed, bytes, "{split}");
+        }
+    }
+
     #[test]
     fn a_held_line_passes_at_the_end_unless_it_is_a_request() {
         let mut check = |_, _: &DomainName| Ok(());

@@ -225,14 +225,15 @@ fn sniff(held: &[u8], port: u16, is_end: bool) -> Option<First> {
     }
     let end = line.unwrap_or(text.len());
     let line = &text[..end];
-    let is_request = line
+    // What stands behind a byte that no line has does not count: it is decided as soon as that comes.
+    let binary = line.iter().position(|byte| (*byte < b' ' || *byte == 0x7f) && !is_space(*byte));
+    let is_request = line[..binary.unwrap_or(line.len())]
         .windows(6)
         .any(|window| is_space(window[0]) && window[1..].eq_ignore_ascii_case(b"HTTP/"));
     if is_request {
         return Some(First::Http);
     }
-    let is_binary = line.iter().any(|byte| (*byte < b' ' || *byte == 0x7f) && !is_space(*byte));
-    if is_binary {
+    if binary.is_some() {
         return Some(First::Other);
     }
     // A first line without an end is what a server might still take for a request.
