@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pyro-api", &["pyro-core"]),
     ("pyro-manifest", &["pyro-core"]),
     ("pyro-listen", &["pyro-core"]),
+    ("pyro-relay", &["pyro-core"]),
     ("pyro-link", &["pyro-wire", "pyro-session", "pyro-core", "pyro-directory"]),
     ("pyro-image", &["pyro-core", "pyro-directory"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),
