@@ -11,8 +11,14 @@ fn main() {
     // Read now: a target directory that moved with its build script is of another tree.
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let root = package.parent().expect("the crate is in the tree");
-    for input in ["guest/agent/src", "guest/agent/Cargo.toml", "wire/src", "core/src", "Cargo.lock"]
-    {
+    for input in [
+        "guest/agent/src",
+        "guest/agent/Cargo.toml",
+        "wire/src",
+        "session/src",
+        "core/src",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     // TARGET_DIRECTORY/PROFILE/build/pyro-HASH/out: one agent serves every profile.

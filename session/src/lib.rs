@@ -52,6 +52,11 @@ impl Opener {
         Some(stream.await.ok()?.compat())
     }
 
+    /// Whether both open streams of one session.
+    pub fn is(&self, other: &Self) -> bool {
+        self.requests.same_channel(&other.requests)
+    }
+
     /// Returns when the session is over.
     pub async fn closed(&self) {
         self.requests.closed().await;

@@ -23,6 +23,7 @@ use crate::{
     clerk::Clerk,
     console,
     exec::Execs,
+    network::Network,
     reaper::Children,
     refusal::Refusal,
     service::Services,
@@ -56,6 +57,8 @@ pub struct Agent {
     pub services: Services,
     /// Groups for them.
     pub cgroups: ExecCgroups,
+    /// What the workload sends out.
+    pub network: Network,
     /// Does what nobody waits for.
     pub clerk: Clerk,
     /// Places for calls.
@@ -80,6 +83,7 @@ impl Agent {
             execs: Execs::default(),
             services: Services::default(),
             cgroups: ExecCgroups::default(),
+            network: Network::default(),
             clerk: Clerk::default(),
             calls: Arc::new(Semaphore::new(MOST_CALLS)),
             children: Arc::default(),
@@ -142,6 +146,11 @@ impl Agent {
             Ok(Ok(workload)) => workload.clone().ok_or(Refusal::NoWorkload),
             _ => Err(Refusal::NoWorkload),
         }
+    }
+
+    /// The workload, where there is one now.
+    pub fn workload_there(&self) -> Option<Arc<Spawner>> {
+        self.workload.borrow().clone()
     }
 
     /// Makes the workload and keeps it: restarts it whenever its PID 1 ends.

@@ -58,11 +58,17 @@ const FOR_DEVICE: [(&str, u32); 4] =
 /// Loaded once nobody waits: random bytes come with the second phase.
 const LATER: &str = "virtio_rng";
 
+/// Loaded only where it is asked for.
+const ON_DEMAND: [&str; 1] = ["tun"];
+
 /// Loads `NN-name.ko` in the order of their names, but for those that this machine has no device
 /// for. One that is there already is fine.
 fn load_modules(directory: &Path) {
     let mut devices = None;
     for (path, name) in modules(directory) {
+        if ON_DEMAND.contains(&name.as_str()) {
+            continue;
+        }
         if let Some((_, number)) = FOR_DEVICE.iter().find(|(module, _)| name.starts_with(module)) {
             let devices = devices.get_or_insert_with(virtio_devices);
             let is_there = devices.is_empty() || devices.contains(number);
@@ -78,6 +84,13 @@ fn load_modules(directory: &Path) {
 pub fn load_later() {
     let later = modules(Path::new("/modules")).into_iter().find(|(_, name)| name == LATER);
     if let (Some((path, _)), true) = (later, virtio_devices().contains(&4)) {
+        load(&path);
+    }
+}
+
+/// Loads one that is loaded on demand; where there is none, nothing happens.
+pub fn load_module(name: &str) {
+    for (path, _) in modules(Path::new("/modules")).into_iter().filter(|(_, of)| of == name) {
         load(&path);
     }
 }

@@ -40,7 +40,7 @@ type Writer<S> = FrameWriter<WriteHalf<S>>;
 /// Serves one stream to its end.
 pub async fn serve_stream<S>(stream: S, agent: Arc<Agent>)
 where
-    S: AsyncRead + AsyncWrite + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
     let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
@@ -52,8 +52,22 @@ where
         }
         return;
     };
+    if asks_for_a_trunk(&frame) {
+        if reply(&mut writer, Answer::Done(Done {})).await.is_ok() {
+            let stream = reader.into_inner().unsplit(writer.into_inner());
+            agent.network.serve_trunk(stream).await;
+        }
+        return;
+    }
     // An error here is a stream that broke: there is nobody to tell.
     let _ = answer(&frame, &mut reader, &mut writer, &agent).await;
+}
+
+/// A trunk takes the whole stream, so it is told from other calls before they are answered.
+fn asks_for_a_trunk(frame: &Frame) -> bool {
+    frame.message().is_ok_and(|call: Call| {
+        call.generation == pyro_wire::GENERATION && matches!(call.verb, Some(Verb::OpenTrunk(_)))
+    })
 }
 
 /// Tells a stream that there is no place for its call.
@@ -135,6 +149,9 @@ where
         Verb::SetClock(call) => clock::correct(Duration::from_nanos(call.wall_clock_nanos))
             .map(|()| Answer::Done(Done {}))
             .map_err(Refusal::Clock),
+        Verb::SetNetwork(call) => {
+            agent.network.set(call.enabled, agent).await.map(|()| Answer::Done(Done {}))
+        }
         Verb::ShutDown(call) => return shut_down(call.grace_millis, reader, writer, agent).await,
         Verb::Watch(_) => return watch(reader, writer, agent).await,
         Verb::Echo(_) => return echo(reader, writer).await,

@@ -145,7 +145,7 @@ async fn serve_session_stream(stream: yamux::Stream, agent: Arc<Agent>) {
 /// Serves a stream where there is a place for its call; says so where there is none.
 async fn serve_in_place<S>(stream: S, agent: Arc<Agent>)
 where
-    S: AsyncRead + AsyncWrite + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match agent.calls.clone().try_acquire_owned() {
         Ok(_place) => call::serve_stream(stream, agent).await,

@@ -43,6 +43,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { stream, decoder: Decoder::default() }
     }
 
+    /// The stream again; what was read and not taken is lost.
+    pub fn into_inner(self) -> R {
+        self.stream
+    }
+
     /// The next frame, or `None` where the stream ended between two. Nothing is lost when the
     /// future is dropped.
     pub async fn next(&mut self) -> Result<Option<Frame>, StreamError> {
@@ -74,6 +79,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes to this stream.
     pub fn new(stream: W) -> Self {
         Self { stream, batch: BytesMut::new() }
+    }
+
+    /// The stream again; what was not flushed is lost.
+    pub fn into_inner(self) -> W {
+        self.stream
     }
 
     async fn hand_over(&mut self) -> Result<(), StreamError> {

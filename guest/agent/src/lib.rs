@@ -28,6 +28,7 @@ mod exec;
 mod file;
 mod forward;
 mod frames;
+mod network;
 mod personal;
 mod power;
 mod program;

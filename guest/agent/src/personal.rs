@@ -45,6 +45,10 @@ pub async fn personalize(agent: &Arc<Agent>, call: Personalize) -> Result<Person
     spans.close("overlays");
     agent.keep_workload(&call.hostname).await?;
     spans.close("workload");
+    if call.network {
+        agent.network.set(true, agent).await?;
+        spans.close("network");
+    }
     agent.services.load(agent, Path::new(drives::AGENT_DISK), !call.hold_services).await;
     spans.close("services");
     let reply = Personalized { spans: spans.closed };

@@ -108,6 +108,9 @@ pub enum Refusal {
         #[source]
         source: io::Error,
     },
+    /// The workload's interface could not be made.
+    #[error("the workspace's network interface could not be made")]
+    Network(#[source] io::Error),
     /// The clock could not be set.
     #[error("setting the clock")]
     Clock(#[source] io::Error),
@@ -242,6 +245,7 @@ impl Refusal {
             Self::WorkingDirectory { .. } => "working_directory_not_found",
             Self::UserNotFound(_) => "user_not_found",
             Self::NotConnected { .. } => "port_not_connected",
+            Self::Network(_) => "network_unavailable",
             Self::Clock(_) => "clock_failed",
             Self::InvalidService(_) => "invalid_service",
             Self::ServiceNotFound(_) => "service_not_found",

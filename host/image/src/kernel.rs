@@ -30,7 +30,7 @@ const LOCK: &str = include_str!("../../../runtime_sources/linux-x86_64/inputs.lo
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// What guests need, in the order in which it is loaded; what these need is loaded before them.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "virtio_ring",
     "virtio",
     "virtio_mmio",
@@ -41,6 +41,7 @@ const MODULES: [&str; 10] = [
     "vmw_vsock_virtio_transport",
     "overlay",
     "squashfs",
+    "tun",
 ];
 
 /// What must be in the kernel itself.

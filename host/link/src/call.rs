@@ -9,8 +9,8 @@ use pyro_core::READY_PORT;
 use pyro_directory::Directory;
 use pyro_wire::{
     Call, ExecRecord, ForgetExec, FrameKind, GENERATION, GuestEvent, Hello, HelloReply, ListExecs,
-    Personalize, Personalized, ReadFile, Reply, SetClock, ShutDown, SignalExec, Watch, call::Verb,
-    guest_event, reply,
+    Personalize, Personalized, ReadFile, Reply, SetClock, SetNetwork, ShutDown, SignalExec, Watch,
+    call::Verb, guest_event, reply,
 };
 use tokio::net::UnixListener;
 
@@ -38,7 +38,9 @@ pub struct Link {
 /// meant: it is little, and never refused.
 fn stays(verb: &Verb) -> bool {
     match verb {
-        Verb::WaitService(_) | Verb::AttachExec(_) | Verb::ConnectPort(_) => true,
+        Verb::WaitService(_) | Verb::AttachExec(_) | Verb::ConnectPort(_) | Verb::OpenTrunk(_) => {
+            true
+        }
         Verb::ReadServiceLog(call) => call.follow,
         Verb::StartExec(call) => call.attach,
         _ => false,
@@ -155,6 +157,11 @@ impl Link {
     /// Sets or slews the guest's clock. `wall_clock_nanos`: since the Unix epoch.
     pub async fn set_clock(&self, wall_clock_nanos: u64) -> Result<(), LinkError> {
         self.done(Verb::SetClock(SetClock { wall_clock_nanos }), "set_clock", ANSWER).await
+    }
+
+    /// Says whether the workload has an interface beside its loopback.
+    pub async fn set_network(&self, enabled: bool) -> Result<(), LinkError> {
+        self.done(Verb::SetNetwork(SetNetwork { enabled }), "set_network", ANSWER).await
     }
 
     /// Ends the workload, syncs, unmounts and powers off; returns when all is on disk.

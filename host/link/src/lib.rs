@@ -10,9 +10,11 @@ mod places;
 mod port;
 mod service;
 mod stream;
+mod trunk;
 
 pub use call::{Link, Watching};
 pub use exec::{ExecSender, ExecStream, Output, OutputReader};
 pub use port::{PortReader, PortWriter};
 pub use service::{LogReader, ServiceEvents};
 pub use stream::{LinkError, Stream};
+pub use trunk::{Asked, Carrier, GuestStream, Trunk, Wish};

@@ -8,7 +8,7 @@ use pyro_wire::{
     Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, MAX_MESSAGE, Message, header,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
 };
 
@@ -77,17 +77,18 @@ pub struct Stream {
 
 /// The reading half.
 #[derive(Debug)]
-pub(crate) struct FrameReader {
-    half: OwnedReadHalf,
+pub(crate) struct FrameReader<R = OwnedReadHalf> {
+    half: R,
     decoder: Decoder,
-    // Given back with this half: nobody keeps the other one for long without it.
-    _place: Place,
+    // Given back with this half: nobody keeps the other one for long without it. None on a trunk,
+    // which holds one for all its streams.
+    place: Option<Place>,
 }
 
 /// The writing half.
 #[derive(Debug)]
-pub(crate) struct FrameWriter {
-    half: OwnedWriteHalf,
+pub(crate) struct FrameWriter<W = OwnedWriteHalf> {
+    half: W,
 }
 
 impl Stream {
@@ -104,7 +105,8 @@ impl Stream {
         let connect = format!("CONNECT {}\n", pyro_core::AGENT_PORT);
         let bytes = [connect.as_bytes(), &frame].concat();
         write.write_all(&bytes).await.map_err(lost_before_ok)?;
-        let mut reader = FrameReader { half: read, decoder: Decoder::default(), _place: place };
+        let mut reader =
+            FrameReader { half: read, decoder: Decoder::default(), place: Some(place) };
         reader.read_ok().await?;
         Ok(Self { reader, writer: FrameWriter { half: write } })
     }
@@ -126,7 +128,17 @@ fn frame_of(message: &impl Message) -> Result<Bytes, LinkError> {
     Ok(pyro_wire::message_frame(message))
 }
 
-impl FrameReader {
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads the frames of a stream that holds no place.
+    pub(crate) fn new(half: R) -> Self {
+        Self { half, decoder: Decoder::default(), place: None }
+    }
+
+    /// The stream again, what was read of it and not taken yet, and its place.
+    pub(crate) fn into_parts(mut self) -> (R, Bytes, Option<Place>) {
+        (self.half, self.decoder.buffer().split().freeze(), self.place)
+    }
+
     /// Takes `OK <n>\n`, a line of at most 32 bytes; frames may follow at once.
     async fn read_ok(&mut self) -> Result<(), LinkError> {
         const LONGEST: usize = 32;
@@ -170,7 +182,17 @@ impl FrameReader {
     }
 }
 
-impl FrameWriter {
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    /// Writes frames to a stream.
+    pub(crate) fn new(half: W) -> Self {
+        Self { half }
+    }
+
+    /// The stream again.
+    pub(crate) fn into_inner(self) -> W {
+        self.half
+    }
+
     pub(crate) async fn message(&mut self, message: &impl Message) -> Result<(), LinkError> {
         self.half.write_all(&frame_of(message)?).await.map_err(LinkError::Lost)
     }
@@ -193,5 +215,15 @@ impl FrameWriter {
 
     pub(crate) async fn end(&mut self) -> Result<(), LinkError> {
         self.half.write_all(&header(FrameKind::End, 0)).await.map_err(LinkError::Lost)
+    }
+
+    /// Hands over what was written.
+    pub(crate) async fn flush(&mut self) -> Result<(), LinkError> {
+        self.half.flush().await.map_err(LinkError::Lost)
+    }
+
+    /// Ends the stream's direction itself.
+    pub(crate) async fn shut_down(&mut self) -> Result<(), LinkError> {
+        self.half.shutdown().await.map_err(LinkError::Lost)
     }
 }

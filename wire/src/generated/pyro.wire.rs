@@ -7,7 +7,7 @@ pub struct Call {
     pub generation: u32,
     #[prost(
         oneof = "call::Verb",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
     )]
     pub verb: ::core::option::Option<call::Verb>,
 }
@@ -61,6 +61,10 @@ pub mod call {
         ReadFile(super::ReadFile),
         #[prost(message, tag = "24")]
         ConnectPort(super::ConnectPort),
+        #[prost(message, tag = "25")]
+        OpenTrunk(super::OpenTrunk),
+        #[prost(message, tag = "26")]
+        SetNetwork(super::SetNetwork),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
@@ -154,6 +158,9 @@ pub struct Personalize {
     /// Leave services that ran before as they are, rather than run them again.
     #[prost(bool, tag = "5")]
     pub hold_services: bool,
+    /// As SetNetwork says it.
+    #[prost(bool, tag = "6")]
+    pub network: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Personalized {
@@ -859,6 +866,95 @@ pub struct ConnectPort {
     #[prost(uint32, tag = "2")]
     pub port: u32,
 }
+/// Turns this stream into a session of many (yamux; the host is its client), for as long as it lasts;
+/// an older one is given up. Reply: Done; the session begins behind it. In it the guest opens a stream
+/// for each connection and each query that its workload wants carried; it begins with an Outgoing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenTrunk {}
+/// Whether the workload has an interface beside its loopback. What leaves by it is carried on the
+/// trunk. Reply: Done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNetwork {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+/// The first message of a stream of the trunk, from the guest. Reply: OutgoingReply; where that is
+/// Dialed, Data frames follow both ways, each direction until its End; a stream that ends without one
+/// was cut off.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Outgoing {
+    /// Who wants it, as far as the agent could tell.
+    #[prost(message, optional, tag = "3")]
+    pub process: ::core::option::Option<OutgoingProcess>,
+    #[prost(oneof = "outgoing::Wish", tags = "1, 2")]
+    pub wish: ::core::option::Option<outgoing::Wish>,
+}
+/// Nested message and enum types in `Outgoing`.
+pub mod outgoing {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wish {
+        #[prost(message, tag = "1")]
+        Dial(super::Dial),
+        #[prost(message, tag = "2")]
+        Resolve(super::Resolve),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutgoingProcess {
+    /// In the workload's PID namespace.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// A TCP connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dial {
+    /// 4 or 16 bytes, in network order.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+/// A message of the domain name system, whole and without a stream's length bytes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resolve {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub query: ::prost::bytes::Bytes,
+    /// It came by UDP: the answer must not be longer than that takes.
+    #[prost(bool, tag = "2")]
+    pub datagram: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutgoingReply {
+    #[prost(oneof = "outgoing_reply::Result", tags = "1, 2, 3")]
+    pub result: ::core::option::Option<outgoing_reply::Result>,
+}
+/// Nested message and enum types in `OutgoingReply`.
+pub mod outgoing_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "1")]
+        Dialed(super::Dialed),
+        #[prost(message, tag = "2")]
+        Resolved(super::Resolved),
+        #[prost(message, tag = "3")]
+        Refused(super::Refused),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dialed {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resolved {
+    /// Empty: it deserves no answer.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub answer: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refused {
+    #[prost(enumeration = "RefusedReason", tag = "1")]
+    pub reason: i32,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RestartPolicy {
@@ -1020,6 +1116,46 @@ impl WaitOutcome {
             "WAIT_MET" => Some(Self::WaitMet),
             "WAIT_ENDED" => Some(Self::WaitEnded),
             "WAIT_TIMEOUT" => Some(Self::WaitTimeout),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RefusedReason {
+    /// The policy does not allow it.
+    RefusedDenied = 0,
+    /// Nobody listens there.
+    RefusedConnection = 1,
+    /// No way leads there.
+    RefusedUnreachable = 2,
+    /// Nobody answered in time.
+    RefusedTimedOut = 3,
+    /// There are too many already.
+    RefusedTooMany = 4,
+}
+impl RefusedReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::RefusedDenied => "REFUSED_DENIED",
+            Self::RefusedConnection => "REFUSED_CONNECTION",
+            Self::RefusedUnreachable => "REFUSED_UNREACHABLE",
+            Self::RefusedTimedOut => "REFUSED_TIMED_OUT",
+            Self::RefusedTooMany => "REFUSED_TOO_MANY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REFUSED_DENIED" => Some(Self::RefusedDenied),
+            "REFUSED_CONNECTION" => Some(Self::RefusedConnection),
+            "REFUSED_UNREACHABLE" => Some(Self::RefusedUnreachable),
+            "REFUSED_TIMED_OUT" => Some(Self::RefusedTimedOut),
+            "REFUSED_TOO_MANY" => Some(Self::RefusedTooMany),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ mod interface;
 mod process;
 mod seccomp;
 mod sockets;
+mod tunnel;
 mod watched;
 
 pub use clone::{Forked, fork_into};
@@ -22,6 +23,7 @@ pub use process::{
 };
 pub use seccomp::deny_vsock;
 pub use sockets::{kernel_events, vsock_accept, vsock_connect, vsock_listen};
+pub use tunnel::{Ends, open_tunnel, set_up_tunnel};
 pub use watched::watch;
 
 /// The result of a raw system call: -1 is `errno`.

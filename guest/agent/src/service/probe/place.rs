@@ -45,19 +45,24 @@ impl Place {
         self.spawner.process_id()
     }
 
-    /// A socket in the workload's network. Blocks for no longer than it takes to make one.
-    pub fn socket(&self, family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+    /// Does something with this thread in the workload's network. It must be short, and make nothing
+    /// but what belongs there.
+    pub fn within<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let open = |path: &str| rustix::fs::open(path, flags, Mode::empty());
         let ours = open("/proc/thread-self/ns/net")?;
         let theirs = open(&format!("/proc/{}/ns/net", self.spawner.process_id()))?;
         let network = Some(LinkNameSpaceType::Network);
-        // Between the two, this thread makes one socket and nothing else.
         move_into_link_name_space(theirs.as_fd(), network)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, kind, flags, None);
+        let done = work();
         move_into_link_name_space(ours.as_fd(), network)?;
-        Ok(socket?)
+        done
+    }
+
+    /// A socket in the workload's network. Blocks for no longer than it takes to make one.
+    pub fn socket(&self, family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        self.within(|| Ok(rustix::net::socket_with(family, kind, flags, None)?))
     }
 
     /// The workload's root directory.
