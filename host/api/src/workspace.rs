@@ -28,9 +28,13 @@ pub struct CreateWorkspace {
     /// `stop` (default) or `delete`: what happens when the idle time is over.
     #[serde(default)]
     pub on_expiry: Option<String>,
-    /// `off`. Other policies are not available yet.
+    /// `off` (default), `egress` or `egress+published-ports`: what it may reach.
     #[serde(default)]
     pub network_policy: Option<String>,
+    /// What it may reach besides: names, wildcards, addresses or networks, each with a port or
+    /// without (`pypi.org`, `*.example.com:443`, `192.0.2.0/24`).
+    #[serde(default)]
+    pub network_allow: Vec<String>,
     /// Discovery name, unique per node.
     #[serde(default)]
     pub name: Option<String>,
@@ -99,13 +103,16 @@ pub struct Workspace {
     pub stop_reason: Option<String>,
     /// More about the stop, one line.
     pub stop_detail: Option<String>,
-    /// `off`.
+    /// `off`, `egress` or `egress+published-ports`.
     pub network_policy: String,
-    /// Whether it has a network.
+    /// What it may reach besides.
+    #[serde(default)]
+    pub network_allow: Vec<String>,
+    /// Whether it has a network: its policy, or a rule, lets it reach something.
     pub network_enabled: bool,
-    /// Always null: there is no interface of its own.
+    /// Its address within itself; null without a network. It cannot be reached by it.
     pub guest_ip: Option<String>,
-    /// Always null: there is no interface of its own.
+    /// Always null: there is no interface on the host.
     pub tap_name: Option<String>,
     /// Always false.
     pub allow_host_compat: bool,

@@ -6,7 +6,7 @@ use pyro_api::{CreateWorkspace, ExecRequest, StartService, UpdateWorkspace};
 use pyro_core::{
     LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH, WorkspaceName,
 };
-use pyro_workspace::{Change, Creation, ExecSpec, ExecTerminal, OnExpiry, WorkspaceKind};
+use pyro_workspace::{Change, Creation, ExecSpec, ExecTerminal, Network, OnExpiry, WorkspaceKind};
 
 /// The environment where none is named.
 const DEFAULT_ENVIRONMENT: &str = "debian:12";
@@ -19,19 +19,7 @@ const MAX_ARGUMENT: usize = 128 * 1024;
 
 pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<Creation, Problem> {
     let environment = request.environment.as_deref().unwrap_or(DEFAULT_ENVIRONMENT).parse()?;
-    match request.network_policy.as_deref() {
-        None | Some("off") => {}
-        Some("egress" | "egress+published-ports") => {
-            return Err(not_available("network policies other than off"));
-        }
-        Some(other) => {
-            return Err(Problem::invalid(
-                "invalid_network_policy",
-                format!("{other:?} is not a network policy"),
-            )
-            .hint("the policies are: off, egress, egress+published-ports"));
-        }
-    }
+    let network = network(request.network_policy.as_deref(), &request.network_allow)?;
     let on_expiry = match request.on_expiry.as_deref() {
         None | Some("stop") => OnExpiry::Stop,
         Some("delete") => OnExpiry::Delete,
@@ -86,7 +74,13 @@ pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<
         name: request.name.as_deref().map(WorkspaceName::given).transpose()?,
         labels,
         backend: backend.transpose()?,
+        network,
     })
+}
+
+/// A network policy, `off` where none is named, with the rules of its allow-list.
+pub(crate) fn network(policy: Option<&str>, allow: &[String]) -> Result<Network, Problem> {
+    Ok(Network::parse(policy.unwrap_or("off"), allow)?)
 }
 
 pub(crate) fn change(request: UpdateWorkspace) -> Result<Change, Problem> {
@@ -240,7 +234,7 @@ mod tests {
         assert_eq!(with(|r| r.ttl_seconds = Some(0)), "invalid_limit");
         assert_eq!(with(|r| r.name = Some("a\nb".into())), "invalid_workspace_name");
         assert_eq!(with(|r| drop(r.labels.insert("/".into(), "x".into()))), "invalid_label");
-        assert_eq!(with(|r| r.network_policy = Some("egress".into())), "not_available");
+        assert_eq!(with(|r| r.network_allow.push("*".into())), "invalid_network_rule");
         assert_eq!(with(|r| r.network_policy = Some("x".into())), "invalid_network_policy");
         assert_eq!(with(|r| r.backend = Some("xen".into())), "invalid_backend");
         assert_eq!(with(|r| r.on_expiry = Some("explode".into())), "invalid_on_expiry");

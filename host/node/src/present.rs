@@ -9,8 +9,8 @@ use pyro_api::{
 };
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
-    Action, ExecRecord, ExecState, Handle, LogEntry, OnExpiry, Outcome, Phase, ServiceEvent,
-    ServiceRecord, Snapshot, WorkspaceRecord,
+    Action, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome, Phase,
+    ServiceEvent, ServiceRecord, Snapshot, WorkspaceRecord,
 };
 
 /// How commands reach their guest.
@@ -76,9 +76,10 @@ pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace
         activity: activity(record),
         stop_reason: record.stop_reason.clone(),
         stop_detail: record.stop_detail.clone(),
-        network_policy: "off".into(),
-        network_enabled: false,
-        guest_ip: None,
+        network_policy: record.network.policy.as_str().into(),
+        network_allow: record.network.allow.clone(),
+        network_enabled: record.network.is_on(),
+        guest_ip: record.network.is_on().then(|| GUEST_ADDRESS.to_string()),
         tap_name: None,
         allow_host_compat: false,
         execution_mode: execution_mode.into(),

@@ -113,6 +113,53 @@ pub struct WorkspaceRecord {
     /// Whether its newest start leaves the services that ran before as they are.
     #[serde(default)]
     pub holds_services: bool,
+    /// What it may reach; nothing, where a node before knew of no networks.
+    #[serde(default)]
+    pub network: NetworkRecord,
+}
+
+/// What a workspace may reach, as it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// By its name.
+    #[serde(default)]
+    pub policy: NetworkPolicy,
+    /// What it may reach besides: rules as they are typed.
+    #[serde(default)]
+    pub allow: Vec<String>,
+}
+
+impl NetworkRecord {
+    /// Whether it reaches anything.
+    pub fn is_on(&self) -> bool {
+        self.policy != NetworkPolicy::Off || !self.allow.is_empty()
+    }
+}
+
+/// What a workspace may reach, by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum NetworkPolicy {
+    /// Nothing but what its rules name.
+    #[default]
+    #[serde(rename = "off")]
+    Off,
+    /// Everything public.
+    #[serde(rename = "egress")]
+    Egress,
+    /// The same, and its services may publish ports.
+    #[serde(rename = "egress+published-ports")]
+    EgressAndPublishedPorts,
+}
+
+impl NetworkPolicy {
+    /// As it is typed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Egress => "egress",
+            Self::EgressAndPublishedPorts => "egress+published-ports",
+        }
+    }
 }
 
 /// How far an exec came.

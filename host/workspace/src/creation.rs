@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use pyro_core::{EnvironmentName, LabelKey, LabelValue, Mebibytes, VcpuCount, WorkspaceName};
 use pyro_store::{OnExpiry, WorkspaceKind};
 
+use crate::network::Network;
+
 /// What a workspace is made from; every value parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Creation {
@@ -28,6 +30,8 @@ pub struct Creation {
     pub labels: BTreeMap<LabelKey, LabelValue>,
     /// The backend asked for, if one was.
     pub backend: Option<String>,
+    /// What it may reach.
+    pub network: Network,
 }
 
 /// A change of discovery metadata.

@@ -19,6 +19,7 @@ mod creation;
 mod error;
 mod exec;
 mod layout;
+mod network;
 mod output;
 mod owner;
 mod platform;
@@ -32,13 +33,15 @@ pub use creation::{Change, Creation};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use layout::occupied_bytes;
+pub use network::{GUEST_ADDRESS, Network};
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use port::{Carried, PortConnection};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
+pub use pyro_relay as relay;
 pub use pyro_store::{
-    ExecRecord, ExecState, OnExpiry, Phase, ServiceEvent, ServiceRecord, WorkspaceKind,
-    WorkspaceRecord,
+    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, ServiceEvent, ServiceRecord,
+    WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fmt,
     fs::Permissions,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use pyro_core::{EnvironmentName, Problem, WorkspaceId, WorkspaceName};
+use pyro_relay::SystemResolver;
 use pyro_store::{Phase, Store, WorkspaceKind, WorkspaceRecord};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -23,6 +25,9 @@ use crate::{
     platform::Platform,
     vm::Vm,
 };
+
+/// The host's own names.
+const HOSTS: &str = "/etc/hosts";
 
 /// How long a node's start waits for what the node before left to be brought in order; beyond that
 /// it goes on in the background.
@@ -48,16 +53,23 @@ pub struct Settings {
 }
 
 /// What all owners share.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) layout: Layout,
     pub(crate) platform: Platform,
     pub(crate) crash: CrashPoint,
     pub(crate) tasks: TaskTracker,
+    /// What relays are made with; they share one resolver.
+    pub(crate) outgoing: pyro_relay::Settings,
     /// Changes whenever an event was kept.
     pub(crate) events: watch::Sender<u64>,
     handles: Mutex<BTreeMap<WorkspaceId, Handle>>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Context").field("layout", &self.layout).finish_non_exhaustive()
+    }
 }
 
 impl Context {
@@ -97,6 +109,7 @@ impl Workspaces {
             crash: CrashPoint(settings.crash_at.clone()),
             platform: Platform::open(settings)?,
             tasks: TaskTracker::new(),
+            outgoing: pyro_relay::Settings::new(Arc::new(SystemResolver::new(HOSTS))),
             events: watch::Sender::default(),
             handles: Mutex::default(),
         });
@@ -170,6 +183,7 @@ impl Workspaces {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            network: creation.network.record().clone(),
         };
         context.store.save_workspace_durably(&record)?;
         let (tell, told) = oneshot::channel();
@@ -353,6 +367,7 @@ mod tests {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            network: pyro_store::NetworkRecord::default(),
         }
     }
 

@@ -26,9 +26,12 @@ pub(crate) struct RunArguments {
     pub(crate) environment: Option<String>,
     #[command(flatten)]
     pub(crate) vm: VmArguments,
-    /// Give the VM a network (not available yet)
+    /// Let it reach everything public
     #[arg(long)]
     pub(crate) network: bool,
+    /// Let it reach HOST[:PORT]; may be repeated: a name, *.example.com, an address, a network
+    #[arg(long, value_name = "RULE")]
+    pub(crate) allow: Vec<String>,
     #[command(flatten)]
     pub(crate) command: CommandArguments,
 }

@@ -77,9 +77,8 @@ pub(crate) struct CreateArguments {
     /// What happens when its idle time is over [default: stop]
     #[arg(long, value_name = "ACTION")]
     pub(crate) on_expiry: Option<OnExpiry>,
-    /// What it may reach: off [default: off]
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) network_policy: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArguments,
     /// A name to call it by
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -101,6 +100,18 @@ pub(crate) struct CreateArguments {
     /// Print it as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a workspace or VM may reach.
+#[derive(Args, Debug, Default)]
+pub(crate) struct NetworkArguments {
+    /// What it may reach: off, egress (everything public), egress+published-ports [default: off]
+    #[arg(long, visible_alias = "network-policy", value_name = "POLICY")]
+    pub(crate) network: Option<String>,
+    /// Let it reach HOST[:PORT], whatever the policy; may be repeated: a name, *.example.com, an
+    /// address, a network
+    #[arg(long, value_name = "RULE")]
+    pub(crate) allow: Vec<String>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

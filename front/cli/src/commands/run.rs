@@ -8,20 +8,19 @@ use super::wiring;
 use crate::{
     arguments::RunArguments,
     context::Context,
-    error::{CommandError, not_available},
+    error::CommandError,
     session::{self, Outcome},
 };
 
 pub(super) async fn run(context: &Context, arguments: RunArguments) -> Result<u8, CommandError> {
-    if arguments.network {
-        return Err(not_available("--network").into());
-    }
     let printer = context.printer;
     let given = arguments.environment.clone();
     let plain = arguments.command.words.clone();
     let exec = wiring::exec_request(context, "run", arguments.command)?;
     let wiring = wiring::wiring(&exec, printer.json, false);
-    let vm = wiring::machine(context, arguments.environment, arguments.vm)?;
+    let mut vm = wiring::machine(context, arguments.environment, arguments.vm)?;
+    vm.network_policy = arguments.network.then(|| "egress".to_owned());
+    vm.network_allow = arguments.allow;
     let node = context.node().await?;
     let request = RunRequest { vm, exec };
     let stream = printer.while_waiting("Starting a VM", node.run(&request)).await;

@@ -307,6 +307,7 @@ pub fn workspace() -> Workspace {
         stop_reason: None,
         stop_detail: None,
         network_policy: "off".into(),
+        network_allow: Vec::new(),
         network_enabled: false,
         guest_ip: None,
         tap_name: None,

@@ -1,9 +1,10 @@
 //! What the others have of an owner: the handle, what can be asked through it, what is answered.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use pyro_core::{ExecId, WorkspaceId};
 use pyro_link::Link;
+use pyro_relay::Relay;
 use pyro_store::{ExecRecord, WorkspaceRecord};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -12,6 +13,7 @@ use crate::{
     activity::Activity,
     creation::Change,
     error::WorkspaceError,
+    network::{Network, policy_of},
     port::MOST_CONNECTIONS,
     registry::{Context, now_millis},
     vm::Vm,
@@ -102,6 +104,10 @@ pub(crate) enum Request {
         ended: Box<pyro_wire::ExecRecord>,
         reply: Option<Reply<ExecRecord>>,
     },
+    SetNetwork {
+        network: Box<Network>,
+        reply: Reply<(Arc<Snapshot>, usize)>,
+    },
     OutputKept {
         id: ExecId,
     },
@@ -115,7 +121,7 @@ pub(crate) enum Request {
 }
 
 /// Reaches one workspace.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handle {
     pub(crate) id: WorkspaceId,
     pub(crate) context: Arc<Context>,
@@ -125,6 +131,13 @@ pub struct Handle {
     exec_ends: watch::Receiver<u64>,
     /// Places for connections to its ports.
     pub(crate) connections: Arc<Semaphore>,
+    pub(crate) relay: Relay,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Handle").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Handle {
@@ -200,6 +213,8 @@ impl Handle {
         let (ends, exec_ends) = watch::channel(0);
         let activity = Activity::new(record.last_activity_at);
         let id = record.id;
+        let policy = policy_of(id, &record.network);
+        let relay = Relay::new(policy, context.outgoing.clone());
         let owner = Owner {
             context: context.clone(),
             record,
@@ -210,10 +225,11 @@ impl Handle {
             exec_ends: ends,
             activity: activity.clone(),
             running: HashMap::new(),
+            relay: relay.clone(),
         };
         let tasks = context.tasks.clone();
         tasks.spawn(async move { owner.run(inbox, settled, fresh).await });
         let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-        Self { id, context, activity, requests, snapshot, exec_ends, connections }
+        Self { id, context, activity, requests, snapshot, exec_ends, connections, relay }
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{WorkspaceError, with_sources},
+    network::NetworkFollower,
     registry::{entropy, now_nanos},
     service::ServiceFollower,
     state::Event,
@@ -151,6 +152,7 @@ impl Owner {
             wall_clock_nanos: now_nanos(),
             entropy: entropy().into(),
             hold_services: self.record.holds_services,
+            network: self.record.network.is_on(),
         };
         let spans = vm
             .link
@@ -205,6 +207,14 @@ impl Owner {
             link: follower.live.link.clone(),
             vm: follower.live.vm.clone(),
         };
+        let network = NetworkFollower {
+            workspace: self.record.id,
+            vm: follower.live.vm.clone(),
+            relay: self.relay.clone(),
+            activity: self.activity.clone(),
+            snapshot: self.publish.subscribe(),
+        };
+        self.context.tasks.spawn(network.run());
         self.context.tasks.spawn(follower.run());
         self.context.tasks.spawn(services.run());
     }

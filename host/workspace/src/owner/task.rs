@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pyro_core::ExecId;
+use pyro_relay::Relay;
 use pyro_store::{OnExpiry, WorkspaceRecord};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -12,6 +13,7 @@ use crate::{
     creation::Change,
     error::WorkspaceError,
     exec::GRACE,
+    network::{Network, policy_of},
     registry::{Context, now_millis, now_nanos},
     state::{Event, Transition, next},
 };
@@ -30,6 +32,7 @@ pub(super) struct Owner {
     pub(super) activity: Arc<Activity>,
     /// The commands that run: each is a use of the workspace, whether or not anybody looks on.
     pub(super) running: HashMap<ExecId, InUse>,
+    pub(super) relay: Relay,
 }
 
 /// Whether the owner goes on after a request.
@@ -160,6 +163,10 @@ impl Owner {
                     let _ = reply.send(finished);
                 }
             }
+            Request::SetNetwork { network, reply } => {
+                let ended = self.set_network(&network).await;
+                let _ = reply.send(ended.map(|ended| (self.snapshot(), ended)));
+            }
             Request::OutputKept { id } => {
                 if let Err(error) = self.note_output(id) {
                     tracing::warn!(exec = %id, %error, "could not note a kept output");
@@ -227,6 +234,25 @@ impl Owner {
         self.record = record;
         self.announce();
         Ok(())
+    }
+}
+
+impl Owner {
+    /// Keeps a network policy and puts it in force. The interface is there before it is told, and
+    /// goes, where it is not needed any more, when the follower has seen it.
+    async fn set_network(&mut self, network: &Network) -> Result<usize, WorkspaceError> {
+        let is_new = network.record().is_on() && !self.record.network.is_on();
+        if let (true, Some(live)) = (is_new, &self.live) {
+            let made = live.link.set_network(true).await;
+            made.map_err(WorkspaceError::guest("give the workspace a network"))?;
+        }
+        let mut record = self.record.clone();
+        record.network = network.record().clone();
+        self.context.store.save_workspace_durably(&record)?;
+        self.record = record;
+        let ended = self.relay.set_policy(policy_of(self.record.id, &self.record.network));
+        self.announce();
+        Ok(ended)
     }
 }
 

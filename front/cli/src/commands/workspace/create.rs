@@ -30,7 +30,8 @@ pub(in crate::commands) async fn create(
         }
         .to_owned()
     });
-    request.network_policy = arguments.network_policy;
+    request.network_policy = arguments.network.network;
+    request.network_allow = arguments.network.allow;
     request.name = arguments.name;
     request.labels = arguments.label.into_iter().collect();
     let node = context.node().await?;
