@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::routes::{environments, execs, node, ports, run, services, up, workspaces};
+use crate::routes::{environments, execs, network, node, ports, run, services, up, workspaces};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -52,6 +52,9 @@ use crate::routes::{environments, execs, node, ports, run, services, up, workspa
         services::logs,
         services::stream_logs,
         services::events,
+        network::status,
+        network::set,
+        network::log,
         up::needs,
         up::up,
         up::down,

@@ -127,6 +127,10 @@ pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         line = format!("{line}: {cause}");
+        // A guest's causes came as text.
+        if let Some(LinkError::Guest { causes, .. }) = cause.downcast_ref() {
+            line = causes.iter().fold(line, |line, cause| format!("{line}: {cause}"));
+        }
         source = cause.source();
     }
     line

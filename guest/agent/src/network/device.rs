@@ -47,11 +47,14 @@ pub fn make(place: &Place) -> io::Result<Device> {
     }
     let ends = sys::Ends { v4: (GUEST_V4, 30), v6: (GUEST_V6, 64), mtu: MTU };
     let (tunnel, sockets) = place.within(|| {
-        let tunnel = sys::open_tunnel(NAME)?;
-        let has_v6 = sys::set_up_tunnel(NAME, &ends)?;
-        let mut sockets = vec![listen(GUEST_V4.into())?];
+        let step = |what: &'static str| {
+            move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
+        };
+        let tunnel = sys::open_tunnel(NAME).map_err(step("opening /dev/net/tun"))?;
+        let has_v6 = sys::set_up_tunnel(NAME, &ends).map_err(step("setting it up"))?;
+        let mut sockets = vec![listen(GUEST_V4.into()).map_err(step("listening behind it"))?];
         if has_v6 {
-            sockets.push(listen(GUEST_V6.into())?);
+            sockets.push(listen(GUEST_V6.into()).map_err(step("listening behind it"))?);
         }
         Ok((tunnel, sockets))
     })?;
@@ -72,6 +75,10 @@ fn listen(address: IpAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    if address.is_ipv6() {
+        // For a moment the kernel still asks whether somebody else has it.
+        rustix::net::sockopt::set_ipv6_freebind(&socket, true)?;
+    }
     rustix::net::bind(&socket, &SocketAddr::new(address, 0))?;
     rustix::net::listen(&socket, WAITING)?;
     Ok(socket)

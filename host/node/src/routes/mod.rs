@@ -2,6 +2,7 @@
 
 pub(crate) mod environments;
 pub(crate) mod execs;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ports;
 pub(crate) mod run;
@@ -88,6 +89,8 @@ pub(crate) fn router(node: Node) -> Router {
             get(services::stream_logs),
         )
         .route("/v1/workspaces/{workspace}/events", get(services::events))
+        .route("/v1/workspaces/{workspace}/network", get(network::status).put(network::set))
+        .route("/v1/workspaces/{workspace}/network/log", get(network::log))
         .route("/v1/workspaces/{workspace}/ports/{port}/connect", post(ports::connect))
         .route("/v1/run", post(run::run))
         .fallback(unknown)

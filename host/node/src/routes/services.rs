@@ -345,13 +345,13 @@ pub(crate) async fn events(
     Ok(ndjson(lines))
 }
 
-fn line(document: &impl serde::Serialize) -> std::io::Result<Bytes> {
+pub(crate) fn line(document: &impl serde::Serialize) -> std::io::Result<Bytes> {
     let mut line = serde_json::to_vec(document)?;
     line.push(b'\n');
     Ok(line.into())
 }
 
-fn ndjson(lines: tokio::sync::mpsc::Receiver<std::io::Result<Bytes>>) -> Response {
+pub(crate) fn ndjson(lines: tokio::sync::mpsc::Receiver<std::io::Result<Bytes>>) -> Response {
     let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(lines));
     let mut response = body.into_response();
     let kind = HeaderValue::from_static("application/x-ndjson");
