@@ -48,7 +48,8 @@ impl Invocation {
             arguments.truncate(at);
         }
         let wants_json = arguments.iter().take_while(|word| *word != "--").any(|w| w == "--json");
-        let tells_lines = verb == "events";
+        let tells_lines = verb == "events"
+            || (verb == "network" && rest.get(1).is_some_and(|verb| verb == "log"));
         Self { arguments, command, runs, wants_json, tells_lines, words }
     }
 
@@ -70,7 +71,6 @@ impl Invocation {
                 | "disk"
                 | "export"
                 | "file"
-                | "network"
                 | "patch"
                 | "port"
                 | "reset"

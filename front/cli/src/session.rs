@@ -487,6 +487,13 @@ pub(crate) fn exit_code(exec: &Exec, printer: Printer) -> Result<u8, Problem> {
         printer.notice("the kernel ended a process of it for want of memory");
         printer.hint("a workspace made with a larger --mem-mib has more");
     }
+    for denied in &exec.network_denied {
+        printer.notice(&format!("the network policy refused something: {}", denied.why));
+        printer.hint(&format!(
+            "{} would allow it; now: pyro workspace network set {} --add {}",
+            denied.hint, exec.workspace_id, denied.hint
+        ));
+    }
     if exec.timed_out {
         let seconds = exec.duration_ms as f64 / 1000.0;
         let after = crate::output::units::span(seconds);

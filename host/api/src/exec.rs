@@ -103,6 +103,10 @@ pub struct Exec {
     pub truncated: bool,
     /// Processes it left behind, which were ended with it.
     pub left_behind: u32,
+    /// What the network policy refused to its workspace while it ran, where it ended badly; at most
+    /// three.
+    #[serde(default)]
+    pub network_denied: Vec<NetworkDenied>,
     /// Its largest memory, bytes.
     pub memory_peak_bytes: u64,
     /// CPU time it used, seconds.
@@ -141,6 +145,15 @@ pub struct ExecResult {
     pub stderr: String,
     /// Whether a byte had to be replaced in either text.
     pub lossy: bool,
+}
+
+/// Something that the network policy refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NetworkDenied {
+    /// Why, for people.
+    pub why: String,
+    /// The flag that would allow it, of `pyro create` and `pyro workspace network set`.
+    pub hint: String,
 }
 
 /// The payload of `run --json`.

@@ -7,6 +7,7 @@
 
 mod environment;
 mod exec;
+mod network;
 mod node;
 mod service;
 mod stream;
@@ -18,9 +19,10 @@ pub use environment::{
     PrunedEnvironments,
 };
 pub use exec::{
-    Exec, ExecList, ExecLogEntry, ExecRequest, ExecResult, OutputQuery, RunRequest, RunResult,
-    SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
+    Exec, ExecList, ExecLogEntry, ExecRequest, ExecResult, NetworkDenied, OutputQuery, RunRequest,
+    RunResult, SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
 };
+pub use network::{NetworkLogEntry, NetworkProcess, NetworkStatus, SetNetwork};
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};
 pub use pyro_core::{
     Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,

@@ -23,6 +23,7 @@ mod error;
 mod exec_stream;
 mod location;
 mod manifest;
+mod network;
 mod node;
 mod port_stream;
 mod selection;

@@ -196,7 +196,7 @@ impl Node {
         self.documents(Call::new(Method::GET, target)).await
     }
 
-    async fn documents<T: serde::de::DeserializeOwned>(
+    pub(crate) async fn documents<T: serde::de::DeserializeOwned>(
         &self,
         call: Call,
     ) -> Result<Documents<T>, ClientError> {

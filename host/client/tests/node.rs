@@ -128,6 +128,7 @@ fn exec(running: bool) -> Box<ExecResult> {
             stderr_bytes: 0,
             truncated: false,
             left_behind: 0,
+            network_denied: Vec::new(),
             memory_peak_bytes: 0,
             cpu_seconds: 0.0,
         },

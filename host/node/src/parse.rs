@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use pyro_api::{CreateWorkspace, ExecRequest, StartService, UpdateWorkspace};
+use pyro_api::{CreateWorkspace, ExecRequest, SetNetwork, StartService, UpdateWorkspace};
 use pyro_core::{
     LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH, WorkspaceName,
 };
-use pyro_workspace::{Change, Creation, ExecSpec, ExecTerminal, Network, OnExpiry, WorkspaceKind};
+use pyro_workspace::{
+    Change, Creation, ExecSpec, ExecTerminal, Network, NetworkRecord, OnExpiry, WorkspaceKind,
+};
 
 /// The environment where none is named.
 const DEFAULT_ENVIRONMENT: &str = "debian:12";
@@ -81,6 +83,16 @@ pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<
 /// A network policy, `off` where none is named, with the rules of its allow-list.
 pub(crate) fn network(policy: Option<&str>, allow: &[String]) -> Result<Network, Problem> {
     Ok(Network::parse(policy.unwrap_or("off"), allow)?)
+}
+
+/// A change of one: what there is, where rules are only added.
+pub(crate) fn set_network(request: SetNetwork, now: &NetworkRecord) -> Result<Network, Problem> {
+    if !request.add {
+        return network(request.network_policy.as_deref(), &request.network_allow);
+    }
+    let policy = request.network_policy.as_deref().unwrap_or_else(|| now.policy.as_str());
+    let allow = [now.allow.clone(), request.network_allow].concat();
+    network(Some(policy), &allow)
 }
 
 pub(crate) fn change(request: UpdateWorkspace) -> Result<Change, Problem> {

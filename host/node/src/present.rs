@@ -3,14 +3,16 @@
 use std::fmt::Write as _;
 
 use pyro_api::{
-    DownResult, DownService, ErrorBody, Exec, ExecResult, ListeningPort, LogBytes, Service,
-    ServiceExit, ServiceLogEntry, ServiceProbe, StartedService, UpResult, UpService, Workspace,
-    WorkspaceEvent, WorkspaceLastCommand, WorkspaceSeed, WorkspaceSummary,
+    DownResult, DownService, ErrorBody, Exec, ExecResult, ListeningPort, LogBytes, NetworkDenied,
+    NetworkLogEntry, NetworkProcess, NetworkStatus, Service, ServiceExit, ServiceLogEntry,
+    ServiceProbe, StartedService, UpResult, UpService, Workspace, WorkspaceEvent,
+    WorkspaceLastCommand, WorkspaceSeed, WorkspaceSummary,
 };
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
     Action, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome, Phase,
     ServiceEvent, ServiceRecord, Snapshot, WorkspaceRecord,
+    relay::{Entry, Protocol, Verdict},
 };
 
 /// How commands reach their guest.
@@ -41,6 +43,63 @@ fn activity(record: &WorkspaceRecord) -> Option<String> {
 fn expires_at(record: &WorkspaceRecord, last_activity: u64) -> Option<f64> {
     let may = state(record) == "started" || record.on_expiry == OnExpiry::Delete;
     record.ttl_seconds.filter(|_| may).map(|ttl| seconds(last_activity) + ttl as f64)
+}
+
+/// What a workspace may reach and does; a change of it ended so many connections.
+pub(crate) fn network(handle: &Handle, snapshot: &Snapshot, closed: u64) -> NetworkStatus {
+    let network = &snapshot.record.network;
+    let figures = handle.relay().figures();
+    NetworkStatus {
+        workspace_id: handle.id(),
+        network_policy: network.policy.as_str().into(),
+        network_allow: network.allow.clone(),
+        network_enabled: network.is_on(),
+        closed_connections: closed,
+        open_connections: figures.open_connections,
+        connections: figures.connections,
+        bytes_sent: figures.bytes_sent,
+        bytes_received: figures.bytes_received,
+        denied: figures.denied,
+        queries: figures.queries,
+        buffer_bytes: figures.buffer_bytes,
+        memory_bound_bytes: figures.memory_bound_bytes,
+    }
+}
+
+/// An entry of the network's log.
+pub(crate) fn network_entry(entry: &Entry) -> NetworkLogEntry {
+    NetworkLogEntry {
+        seq: entry.seq,
+        at: seconds(entry.at),
+        first_at: seconds(entry.first_at),
+        count: entry.count,
+        verdict: match entry.verdict {
+            Verdict::Allowed => "allowed",
+            Verdict::Denied => "denied",
+            Verdict::Failed => "failed",
+            Verdict::Closed => "closed",
+        }
+        .into(),
+        protocol: match entry.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Dns => "dns",
+        }
+        .into(),
+        process: entry
+            .process
+            .as_ref()
+            .map(|process| NetworkProcess { pid: process.pid, name: process.name.clone() }),
+        name: entry.name.clone(),
+        address: entry.address.map(|address| address.to_string()),
+        port: entry.port,
+        rule: entry.rule.clone(),
+        reason: entry.reason.and_then(|reason| {
+            let name = serde_json::to_value(reason).ok()?;
+            name.as_str().map(str::to_owned)
+        }),
+        why: entry.why.clone(),
+        hint: entry.hint.clone(),
+    }
 }
 
 /// How many services a workspace has, and how many of them run.
@@ -459,6 +518,11 @@ pub(crate) fn exec(record: &ExecRecord) -> Exec {
         stderr_bytes: record.stderr_bytes,
         truncated: record.dropped_to > record.dropped_from,
         left_behind: record.left_behind,
+        network_denied: record
+            .network_denied
+            .iter()
+            .map(|(why, hint)| NetworkDenied { why: why.clone(), hint: hint.clone() })
+            .collect(),
         memory_peak_bytes: record.memory_peak_bytes,
         cpu_seconds: record.cpu_micros as f64 / 1e6,
     }

@@ -219,6 +219,10 @@ pub struct ExecRecord {
     pub cpu_micros: u64,
     /// Whether the host holds a copy of its output.
     pub output_kept: bool,
+    /// What was refused to its workspace's network while it ran, where it ended badly: why, and the
+    /// flag that would allow it.
+    #[serde(default)]
+    pub network_denied: Vec<(String, String)>,
 }
 
 /// What is known of a service: as its guest last told it. Times are milliseconds since the Unix

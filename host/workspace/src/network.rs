@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use pyro_core::WorkspaceId;
 use pyro_link::{GuestStream, LinkError, Trunk, Wish};
-use pyro_relay::{Policy, Process, Refusal, Relay, Transport};
+use pyro_relay::{Policy, Process, Refusal, Relay, Transport, Verdict};
 use pyro_store::{NetworkPolicy, NetworkRecord};
 use pyro_wire::RefusedReason;
 use tokio::{sync::watch, task::JoinSet};
@@ -70,10 +70,33 @@ impl Handle {
         self.ask(|reply| Request::SetNetwork { network: Box::new(network), reply }).await
     }
 
+    /// Returns when it was deleted.
+    pub async fn gone(&self) {
+        let mut snapshot = self.snapshots();
+        while snapshot.changed().await.is_ok() {}
+    }
+
     /// What carries what it sends out, and remembers that.
     pub fn relay(&self) -> &Relay {
         &self.relay
     }
+}
+
+/// What a command is told of, at most: the newest.
+const MOST_TOLD: usize = 3;
+
+/// What was refused since then, each once: why, and the flag that would allow it.
+pub(crate) fn denied_since(relay: &Relay, millis: u64) -> Vec<(String, String)> {
+    let mut told: Vec<(String, String)> = Vec::new();
+    for entry in relay.log().recent().into_iter().rev() {
+        let is_new = entry.verdict == Verdict::Denied && entry.at >= millis;
+        let (true, Some(why), Some(hint)) = (is_new, entry.why, entry.hint) else { continue };
+        if told.len() < MOST_TOLD && told.iter().all(|(_, other)| *other != hint) {
+            told.push((why, hint));
+        }
+    }
+    told.reverse();
+    told
 }
 
 /// Takes a guest's trunk and feeds the relay, for as long as the VM lives and its network is on.

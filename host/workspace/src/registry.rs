@@ -395,6 +395,7 @@ mod tests {
             memory_peak_bytes: 0,
             cpu_micros: 0,
             output_kept: true,
+            network_denied: Vec::new(),
         }
     }
 

@@ -24,9 +24,9 @@ pub(crate) use service::{
 };
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
-    ForwardArguments, KillArguments, ListArguments, OnExpiry, OneArguments, PruneArguments,
-    PsArguments, ShellArguments, StartArguments, StopArguments, UpdateArguments, WaitArguments,
-    WorkspaceVerb,
+    ForwardArguments, KillArguments, ListArguments, NetworkLogArguments, NetworkSetArguments,
+    NetworkVerb, OnExpiry, OneArguments, PruneArguments, PsArguments, ShellArguments,
+    StartArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
 };
 
 /// Linux machines of their own for coding agents, each in a microVM.

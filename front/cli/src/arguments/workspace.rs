@@ -36,6 +36,12 @@ pub(crate) enum WorkspaceVerb {
         verb: ServiceVerb,
     },
     Events(EventsArguments),
+    /// Say and see what a workspace may reach
+    #[command(arg_required_else_help = true)]
+    Network {
+        #[command(subcommand)]
+        verb: NetworkVerb,
+    },
     Forward(ForwardArguments),
 }
 
@@ -57,6 +63,11 @@ impl WorkspaceVerb {
             Self::Prune(arguments) => arguments.json,
             Self::Service { verb } => verb.json(),
             Self::Events(arguments) => arguments.json,
+            Self::Network { verb } => match verb {
+                NetworkVerb::Set(arguments) => arguments.json,
+                NetworkVerb::Show(arguments) => arguments.json,
+                NetworkVerb::Log(arguments) => arguments.json,
+            },
             Self::Forward(arguments) => arguments.json,
         }
     }
@@ -274,6 +285,61 @@ pub(crate) struct ForwardArguments {
         value_parser = values::bind)]
     pub(crate) bind: values::Bind,
     /// Print what is forwarded as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum NetworkVerb {
+    Set(NetworkSetArguments),
+    /// Show what a workspace may reach, and what it does
+    Show(OneArguments),
+    Log(NetworkLogArguments),
+}
+
+/// Change what a workspace may reach, at once
+///
+/// Connections that are open and no longer fit are ended.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pyro workspace network set web egress
+  pyro workspace network set web --allow pypi.org --allow files.pythonhosted.org
+  pyro workspace network set web --add --allow 192.0.2.7:5432
+  pyro workspace network set web off")]
+pub(crate) struct NetworkSetArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// off, egress (everything public) or egress+published-ports [default: off]
+    #[arg(required_unless_present = "allow")]
+    pub(crate) policy: Option<String>,
+    /// Let it reach HOST[:PORT], whatever the policy; may be repeated: a name, *.example.com, an
+    /// address, a network
+    #[arg(long, value_name = "RULE")]
+    pub(crate) allow: Vec<String>,
+    /// Keep the policy and the rules that there are, and add these
+    #[arg(long)]
+    pub(crate) add: bool,
+    /// Print it as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what a workspace wanted to reach, and what became of it
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  pyro workspace network log web --follow")]
+pub(crate) struct NetworkLogArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// Only what came after this entry's seq
+    #[arg(long, default_value_t = 0, value_name = "SEQ")]
+    pub(crate) after: u64,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Print one JSON document on each line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -16,7 +16,7 @@ mod wiring;
 mod workspace;
 
 use crate::{
-    arguments::{EnvVerb, NodeVerb, ServiceVerb, Verb, WorkspaceVerb},
+    arguments::{EnvVerb, NetworkVerb, NodeVerb, ServiceVerb, Verb, WorkspaceVerb},
     context::Context,
     error::CommandError,
 };
@@ -65,6 +65,11 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Delete(arguments) => workspace::delete::delete(context, &arguments).await,
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
         WorkspaceVerb::Service { verb } => on_service(context, verb).await,
+        WorkspaceVerb::Network { verb } => match verb {
+            NetworkVerb::Set(arguments) => workspace::network::set(context, arguments).await,
+            NetworkVerb::Show(arguments) => workspace::network::show(context, &arguments).await,
+            NetworkVerb::Log(arguments) => workspace::network::log(context, &arguments).await,
+        },
         WorkspaceVerb::Events(arguments) => workspace::events::events(context, &arguments).await,
         WorkspaceVerb::Forward(arguments) => workspace::forward::forward(context, arguments).await,
     }

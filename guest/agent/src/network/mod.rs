@@ -15,6 +15,7 @@
 
 mod device;
 mod packet;
+mod process;
 mod relay;
 mod table;
 
@@ -39,6 +40,7 @@ use tokio::{
 use self::{
     device::Device,
     packet::Unreachable,
+    process::Kind,
     table::{Action, Flow, NAME_PORT, Table, gateway},
 };
 use crate::{agent::Agent, console, refusal::Refusal, service::Place, spawner::Spawner};
@@ -141,7 +143,7 @@ async fn keep(
                 _ = workload.ended() => {}
             }
         };
-        let broken = Wire::run(device, trunk.clone(), stop).await;
+        let broken = Wire::run(device, workload.process_id(), trunk.clone(), stop).await;
         if is_over {
             return;
         }
@@ -183,6 +185,8 @@ async fn keep(
 /// One interface while it lives.
 struct Wire {
     packets: crate::descriptor::Descriptor,
+    /// A process that is in the workload's network.
+    inside: i32,
     table: Mutex<Table>,
     /// Connections that the host has made, until the program's kernel takes them.
     waiting: Mutex<HashMap<u16, oneshot::Sender<TcpStream>>>,
@@ -196,12 +200,14 @@ impl Wire {
     /// connection is reset.
     async fn run(
         device: Device,
+        inside: i32,
         trunk: watch::Receiver<Option<Opener>>,
         stop: impl Future<Output = ()>,
     ) -> Option<io::Error> {
         let Device { packets, listeners, listening } = device;
         let wire = Arc::new(Self {
             packets,
+            inside,
             table: Mutex::new(Table::new(listening)),
             waiting: Mutex::default(),
             queries: Arc::new(Semaphore::new(MOST_QUERIES)),
@@ -271,7 +277,8 @@ impl Wire {
                 let wire = self.clone();
                 tasks.spawn(async move {
                     let mut trunk = wire.trunk.clone();
-                    let answer = relay::resolve(&mut trunk, query, true).await;
+                    let process = process::holder(wire.inside, Kind::Udp, from.port()).await;
+                    let answer = relay::resolve(&mut trunk, query, true, process).await;
                     let packet = answer.and_then(|answer| packet::datagram(to, from, &answer));
                     if let Some(packet) = packet {
                         wire.put(&packet);
@@ -287,10 +294,11 @@ impl Wire {
         let mut trunk = self.trunk.clone();
         let is_names = flow.destination.ip() == gateway(flow.destination.ip())
             && flow.destination.port() == NAME_PORT;
+        let process = process::holder(self.inside, Kind::Tcp, flow.port).await;
         let dialed = if is_names {
             None
         } else {
-            match relay::dial(&mut trunk, flow.destination).await {
+            match relay::dial(&mut trunk, flow.destination, process.clone()).await {
                 Ok(dialed) => Some(dialed),
                 Err(why) => {
                     self.table().refuse(number);
@@ -309,7 +317,7 @@ impl Wire {
         let Ok(Ok(connection)) = timeout(ACCEPTING, told).await else { return };
         match dialed {
             Some(dialed) => relay::carry(connection, dialed).await,
-            None => relay::serve_names(connection, &mut trunk).await,
+            None => relay::serve_names(connection, &mut trunk, process.as_ref()).await,
         }
         drop(entry);
     }

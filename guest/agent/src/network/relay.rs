@@ -8,8 +8,8 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::{Bytes, BytesMut};
 use pyro_session::{Opener, Stream};
 use pyro_wire::{
-    Dial, FrameKind, Outgoing, OutgoingReply, RefusedReason, Resolve, outgoing::Wish,
-    outgoing_reply::Result as Answer,
+    Dial, FrameKind, Outgoing, OutgoingProcess, OutgoingReply, RefusedReason, Resolve,
+    outgoing::Wish, outgoing_reply::Result as Answer,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -49,13 +49,14 @@ pub type Refusal = Option<Unreachable>;
 async fn ask(
     trunk: &mut watch::Receiver<Option<Opener>>,
     wish: Wish,
+    process: Option<OutgoingProcess>,
     limit: Duration,
 ) -> Option<(Answer, Dialed)> {
     let opener = timeout(TRUNK, trunk.wait_for(Option::is_some)).await.ok()?.ok()?.clone()?;
     let asked = async {
         let (read, write) = tokio::io::split(opener.open().await?);
         let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
-        writer.message(&Outgoing { wish: Some(wish), process: None }).await.ok()?;
+        writer.message(&Outgoing { wish: Some(wish), process }).await.ok()?;
         writer.flush().await.ok()?;
         let reply: OutgoingReply = reader.next().await.ok()??.message().ok()?;
         Some((reply.result?, Dialed { reader, writer }))
@@ -67,13 +68,14 @@ async fn ask(
 pub async fn dial(
     trunk: &mut watch::Receiver<Option<Opener>>,
     destination: SocketAddr,
+    process: Option<OutgoingProcess>,
 ) -> Result<Dialed, Refusal> {
     let address = match destination {
         SocketAddr::V4(address) => Bytes::copy_from_slice(&address.ip().octets()),
         SocketAddr::V6(address) => Bytes::copy_from_slice(&address.ip().octets()),
     };
     let dial = Dial { address, port: destination.port().into() };
-    match ask(trunk, Wish::Dial(dial), CONNECTING).await {
+    match ask(trunk, Wish::Dial(dial), process, CONNECTING).await {
         Some((Answer::Dialed(_), dialed)) => Ok(dialed),
         Some((Answer::Refused(refused), _)) => Err(match refused.reason() {
             RefusedReason::RefusedDenied => Some(Unreachable::Prohibited),
@@ -91,9 +93,10 @@ pub async fn resolve(
     trunk: &mut watch::Receiver<Option<Opener>>,
     query: Vec<u8>,
     datagram: bool,
+    process: Option<OutgoingProcess>,
 ) -> Option<Bytes> {
     let wish = Wish::Resolve(Resolve { query: query.into(), datagram });
-    match ask(trunk, wish, ANSWERING).await {
+    match ask(trunk, wish, process, ANSWERING).await {
         Some((Answer::Resolved(resolved), _)) if !resolved.answer.is_empty() => {
             Some(resolved.answer)
         }
@@ -150,11 +153,15 @@ async fn inward(
 }
 
 /// Answers a program that asks for names by TCP (RFC 1035, section 4.2.2), one query after the other.
-pub async fn serve_names(mut program: TcpStream, trunk: &mut watch::Receiver<Option<Opener>>) {
+pub async fn serve_names(
+    mut program: TcpStream,
+    trunk: &mut watch::Receiver<Option<Opener>>,
+    process: Option<&OutgoingProcess>,
+) {
     while let Ok(Ok(length)) = timeout(SILENCE, program.read_u16()).await {
         let mut query = vec![0; length.into()];
         let Ok(Ok(_)) = timeout(SILENCE, program.read_exact(&mut query)).await else { return };
-        let Some(answer) = resolve(trunk, query, false).await else { return };
+        let Some(answer) = resolve(trunk, query, false, process.cloned()).await else { return };
         let Ok(length) = u16::try_from(answer.len()) else { return };
         let whole = [&length.to_be_bytes(), &answer[..]].concat();
         let Ok(Ok(())) = timeout(SILENCE, program.write_all(&whole)).await else { return };

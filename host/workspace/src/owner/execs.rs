@@ -1,10 +1,10 @@
 //! The records of commands: their beginning, their end, and how many are kept.
 
-use pyro_core::ExecId;
+use pyro_core::{ExecId, ExitStatus};
 use pyro_store::{ExecRecord, ExecState, LastCommand};
 
 use super::{handle::Begun, task::Owner};
-use crate::{error::WorkspaceError, exec::settle, registry::now_millis};
+use crate::{error::WorkspaceError, exec::settle, network::denied_since, registry::now_millis};
 
 /// Finished execs kept per workspace.
 const MAX_EXECS: usize = 1000;
@@ -49,6 +49,7 @@ impl Owner {
             memory_peak_bytes: 0,
             cpu_micros: 0,
             output_kept: false,
+            network_denied: Vec::new(),
         };
         self.context.store.save_exec(&exec)?;
         self.running.insert(id, self.activity.begin());
@@ -78,6 +79,9 @@ impl Owner {
         }
         self.running.remove(&id);
         settle(&mut exec, ended, now_millis());
+        if exec.state != ExecState::Ended(ExitStatus::Code(0)) {
+            exec.network_denied = denied_since(&self.relay, exec.started_at);
+        }
         self.context.store.save_exec(&exec)?;
         let newest = self.record.last_command.as_ref().map_or(0, |last| last.sequence);
         if exec.sequence >= newest {

@@ -185,6 +185,11 @@ impl Handle {
         let _ = self.requests.send(Request::Delete { reply: None });
     }
 
+    /// The newest snapshot, and those that come.
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
     /// Changes each time an exec of this workspace has ended.
     pub(crate) fn exec_ends(&self) -> watch::Receiver<u64> {
         self.exec_ends.clone()

@@ -10,6 +10,7 @@ pub(super) mod forward;
 pub(super) mod kill;
 pub(super) mod list;
 pub(super) mod logs;
+pub(super) mod network;
 pub(super) mod prune;
 pub(super) mod ps;
 pub(super) mod start;
