@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    Process, Seen, Verb, Workspace,
+    Client, Process, Seen, Verb, Workspace,
     backend::{backend, program, setting},
     wait_until,
 };
@@ -24,8 +24,15 @@ pub struct Home {
     environment: Vec<(String, OsString)>,
     state: PathBuf,
     directory: TempDir,
+    network: Option<OwnNetwork>,
     // Says for as long as this process lives that its directory is not a leftover.
     _owned: File,
+}
+
+/// The network that a script holds.
+#[derive(Debug)]
+struct OwnNetwork {
+    client: Client,
 }
 
 impl Default for Home {
@@ -55,7 +62,7 @@ impl Home {
         flock(&owned, FlockOperation::NonBlockingLockExclusive).unwrap();
         drop(sweeping);
         let state = directory.path().join(name);
-        Self { program, environment: Vec::new(), state, directory, _owned: owned }
+        Self { program, environment: Vec::new(), state, directory, network: None, _owned: owned }
     }
 
     /// Sets a variable of every client, and so of the nodes they start.
@@ -76,6 +83,27 @@ impl Home {
         }
         copy_tree(&shared.join("kernels"), &own.join("kernels"));
         self.with("PYRO_CACHE_DIR", own)
+    }
+
+    /// Gives it a network of its own, in which `script` (of sh, as the root of that network) has set up
+    /// what it wants and says `ready` on stdout. Node and VMs see no other. The script's mounts are its
+    /// own too; it may go on in the background.
+    #[must_use]
+    pub fn in_own_network(mut self, script: &str) -> Self {
+        let mut command = Command::new("unshare");
+        let holder = format!("{script}\nexec sleep infinity");
+        command.args(["--map-root-user", "--net", "--mount", "sh", "-euc", &holder]);
+        command.env("PYRO_HOME", &self.state).current_dir(self.directory.path());
+        let client = Verb::new(command).start();
+        client.wait_for("ready");
+        self.network = Some(OwnNetwork { client });
+        self
+    }
+
+    /// What the script of its own network has said so far.
+    pub fn network_says(&self) -> String {
+        let network = self.network.as_ref().expect("it has a network of its own");
+        String::from_utf8_lossy(&network.client.so_far()).into_owned()
     }
 
     /// The state directory.
@@ -102,7 +130,16 @@ impl Home {
 
     /// The program under test, set up for this home.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.network {
+            None => Command::new(&self.program),
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                let holder = network.client.process().pid.to_string();
+                command.args(["--preserve-credentials", "-U", "-n", "-m", "-t", &holder, "--"]);
+                command.arg(&self.program);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("PYRO_")) {
                 command.env_remove(name);
