@@ -214,6 +214,7 @@ def a_workspace(**changes: Any) -> dict[str, Any]:
         "stop_reason": None,
         "stop_detail": None,
         "network_policy": "off",
+        "network_allow": [],
         "network_enabled": False,
         "guest_ip": None,
         "tap_name": None,

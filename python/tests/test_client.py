@@ -113,8 +113,6 @@ def of_async(pyro: Pyro) -> AsyncPyro:
         lambda pyro: pyro.create_workspace(seed_path="."),
         lambda pyro: pyro.create_workspace(secrets=[{"name": "A", "value": "b"}]),
         lambda pyro: pyro.exec_workspace("w", command="true", secret_env={"A": "A"}),
-        lambda pyro: pyro.run_in_vm(environment="debian:12", command="true", network=True),
-        lambda pyro: pyro.create_vm(environment="debian:12", network=True),
         lambda pyro: pyro.diff_workspace("w"),
         lambda pyro: pyro.start_service("w", "s", command="true", secret_env={"A": "A"}),
         lambda pyro: pyro.start_service(

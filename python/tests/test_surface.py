@@ -173,6 +173,7 @@ def every_call() -> list[wire.Call]:
                 ttl_seconds=1,
                 on_expiry="stop",
                 network_policy="off",
+                network_allow=["a"],
                 name="n",
                 labels={"a": "b"},
                 backend="qemu",
@@ -185,6 +186,9 @@ def every_call() -> list[wire.Call]:
         calls.start_workspace("w", no_resume=True),
         calls.stop_workspace("w", 1.0),
         calls.logs_workspace("w"),
+        calls.network_workspace("w"),
+        calls.set_network_workspace("w", "off", ["a"], add=True),
+        calls.network_log_workspace("w", 1, follow=True),
         calls.start_exec(
             "w",
             calls.exec_request(

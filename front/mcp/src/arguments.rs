@@ -19,8 +19,7 @@ pub(crate) struct Arguments {
 }
 
 /// Parameters of the contract whose verbs are not built yet.
-const NOT_YET: [&str; 6] =
-    ["network", "network_policy", "published_ports", "secrets", "secret_env", "seed_path"];
+const NOT_YET: [&str; 4] = ["published_ports", "secrets", "secret_env", "seed_path"];
 
 impl Arguments {
     /// Checks what a caller sent.
@@ -266,7 +265,6 @@ mod tests {
                 "invalid_arguments",
                 "there is no parameter \"timeout\"",
             ),
-            (json!({"command": "x", "network": true}), "not_available", "network is not"),
             (json!({"command": "x", "secret_env": {"A": "B"}}), "not_available", "secret_env is"),
             (
                 json!({"command": "x", "published_ports": [{"guest_port": 80}]}),
@@ -283,8 +281,8 @@ mod tests {
 
     #[test]
     fn what_asks_for_nothing_is_no_error_and_host_compatibility_is_told_to_be_ignored() {
-        let given = json!({"command": "x", "network": false, "network_policy": "off",
-            "seed_path": null, "allow_host_compat": true});
+        let given = json!({"command": "x", "published_ports": [], "seed_path": null,
+            "allow_host_compat": true});
         let arguments = check(&given).unwrap();
         assert_eq!(arguments.notices.len(), 1);
         assert!(

@@ -15,6 +15,7 @@ mod conformance;
 mod exec;
 mod http;
 mod log;
+mod network;
 mod output;
 mod parameter;
 mod profile;

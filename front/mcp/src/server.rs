@@ -58,7 +58,7 @@ const WORKSPACE: &str = "pyro gives you Linux VMs of your own. Do anything in th
     that it answers; service_logs shows its output, service_status how it is, service_stop ends it. \
     Output is cut in the middle; read on with exec_wait and its offset, or filter in the command. \
     workspace_delete when the work is done. For one command without traces: vm_run.\n\
-    There is no network yet. Errors carry a code and hints that say what to do.";
+    A workspace reaches no network unless it is created with network_policy or network_allow. Errors carry a code and hints that say what to do.";
 
 /// One client's server; all of a process share all but the log.
 pub(crate) struct Server {

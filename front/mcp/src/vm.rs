@@ -42,6 +42,11 @@ pub(crate) fn machine(call: &Call) -> CreateWorkspace {
         name: arguments.text("name").map(str::to_owned),
         labels: arguments.map("labels"),
         backend: call.pyro.settings.backend.clone(),
+        network_policy: match arguments.text("network_policy") {
+            None if arguments.flag("network") => Some("egress".to_owned()),
+            given => given.map(str::to_owned),
+        },
+        network_allow: arguments.list("network_allow"),
         ..CreateWorkspace::default()
     }
 }
@@ -204,11 +209,18 @@ pub(crate) async fn delete(call: &Call) -> Result<Answer, Problem> {
 
 /// `vm_network_info`.
 pub(crate) async fn network_info(call: &Call) -> Result<Answer, Problem> {
-    let vm = find(call, &*call.node().await?).await?.workspace_id;
-    let reason = "networks are not available yet";
-    let document = json!({"vm_id": vm, "network_enabled": false,
-        "outbound_connectivity_expected": false, "reason": reason});
-    Ok(Answer::new(format!("VM {vm} has no network: {reason}"), &document))
+    let found = find(call, &*call.node().await?).await?;
+    let (vm, policy) = (found.workspace_id, &found.network_policy);
+    let is_on = found.network_enabled;
+    let reason = match policy.as_str() {
+        "off" if !is_on => "it was created without one".to_owned(),
+        "off" => format!("it reaches {}", found.network_allow.join(", ")),
+        _ => format!("its policy is {policy}"),
+    };
+    let has = if is_on { "a" } else { "no" };
+    let document = json!({"vm_id": vm, "network_enabled": is_on, "guest_ip": found.guest_ip,
+        "outbound_connectivity_expected": is_on, "reason": reason});
+    Ok(Answer::new(format!("VM {vm} has {has} network: {reason}"), &document))
 }
 
 /// `vm_reap_expired`.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._location import StrPath
     from .outcomes import ExecOutcome, RunOutcome, Vm, VmExecResult, VmNetworkInfo
     from .payloads import (
+        NetworkLogEntry,
         ServiceLogEntry,
         StartedService,
         UpResult,
@@ -157,9 +158,14 @@ def import_environment(name: str) -> Call:
 def creation(**values: Any) -> dict[str, Any]:
     """What makes a workspace; what is `None` is left to the node."""
     labels = values.pop("labels", None)
+    if values.pop("network", False):
+        values["network_policy"] = "egress"
+    allow = values.pop("network_allow", None)
     document = {name: value for name, value in values.items() if value is not None}
     if labels:
         document["labels"] = dict(labels)
+    if allow:
+        document["network_allow"] = list(allow)
     return document
 
 
@@ -537,6 +543,29 @@ def log_entry(entry: dict[str, Any]) -> ServiceLogEntry:
     return cast("ServiceLogEntry", {"text": None, "hex": None, **entry})
 
 
+def network_workspace(workspace: str) -> Call:
+    return Call("GET", in_workspace(workspace, "/network"))
+
+
+def set_network_workspace(
+    workspace: str, network_policy: str | None, network_allow: Sequence[str], add: bool
+) -> Call:
+    document: dict[str, Any] = {"network_allow": list(network_allow), "add": add}
+    if network_policy is not None:
+        document["network_policy"] = network_policy
+    return Call("PUT", in_workspace(workspace, "/network"), document)
+
+
+def network_log_workspace(workspace: str, after: int, follow: bool) -> Call:
+    target = in_workspace(workspace, "/network/log")
+    return Call("GET", with_query(target, after=after or None, follow=follow or None))
+
+
+def network_entry(document: dict[str, Any]) -> NetworkLogEntry:
+    """Something that a workspace wanted to reach."""
+    return cast("NetworkLogEntry", document)
+
+
 def events_workspace(workspace: str, after: int, follow: bool) -> Call:
     target = in_workspace(workspace, "/events")
     return Call("GET", with_query(target, after=after or None, follow=follow or None))
@@ -613,12 +642,14 @@ def vm_payload(workspace: Workspace) -> Vm:
 
 
 def vm_network_info(workspace: Workspace) -> VmNetworkInfo:
-    """The network of a VM, which has none so far."""
+    """The network of a VM."""
+    enabled = workspace["network_enabled"]
+    policy = workspace["network_policy"]
     return {
         "vm_id": workspace["workspace_id"],
-        "network_enabled": False,
-        "outbound_connectivity_expected": False,
-        "reason": "the VM has no network",
+        "network_enabled": enabled,
+        "outbound_connectivity_expected": enabled,
+        "reason": f"its policy is {policy}" if enabled else "the VM has no network",
     }
 
 

@@ -163,12 +163,12 @@ class AsyncPyro:
     ) -> RunOutcome:
         """Runs a command in a fresh VM that is deleted afterwards."""
         calls.ignore_host_compat(allow_host_compat)
-        calls.refuse(network=network)
         vm = calls.creation(
             environment=environment,
             vcpu_count=vcpu_count,
             mem_mib=mem_mib,
             ttl_seconds=ttl_seconds,
+            network=network,
             backend=self._backend,
         )
         exec_document = calls.exec_request(
@@ -192,12 +192,12 @@ class AsyncPyro:
     ) -> Vm:
         """Makes a VM for one command and starts it. The node deletes it after its idle time."""
         calls.ignore_host_compat(allow_host_compat)
-        calls.refuse(network=network)
         document = calls.vm_creation(
             environment=environment,
             vcpu_count=vcpu_count,
             mem_mib=mem_mib,
             ttl_seconds=ttl_seconds,
+            network=network,
             backend=self._backend,
         )
         return calls.vm_payload(await self._transport.json(calls.create_workspace(document)))
@@ -244,7 +244,7 @@ class AsyncPyro:
         return {"vm_id": vm, "deleted": True, "reason": "explicit_delete"}
 
     async def network_info_vm(self, vm_id: str) -> VmNetworkInfo:
-        """The network of a VM, which has none so far."""
+        """The network of a VM."""
         return calls.vm_network_info(await self._vm(vm_id))
 
     async def reap_expired(self) -> ReapedVms:
@@ -270,6 +270,7 @@ class AsyncPyro:
         disk_mib: int | None = None,
         on_expiry: Literal["stop", "delete"] | None = None,
         backend: str | None = None,
+        network_allow: Sequence[str] = (),
     ) -> payloads.Workspace:
         """Makes a workspace and starts it; answers once its guest is ready."""
         calls.ignore_host_compat(allow_host_compat)
@@ -280,6 +281,7 @@ class AsyncPyro:
             mem_mib=mem_mib,
             ttl_seconds=ttl_seconds,
             network_policy=network_policy,
+            network_allow=network_allow,
             name=name,
             labels=labels,
             disk_mib=disk_mib,
@@ -820,6 +822,42 @@ class AsyncPyro:
         call = calls.events_workspace(self._name(workspace_id), after, follow)
         async for event in self._transport.lines(call, None if follow else self._transport.timeout):
             yield calls.event(event)
+
+    # --- the network ----------------------------------------------------------------------------
+
+    async def network_workspace(self, workspace_id: str) -> payloads.NetworkStatus:
+        """What a workspace may reach, and what it does."""
+        call = calls.network_workspace(self._name(workspace_id))
+        status: payloads.NetworkStatus = await self._transport.json(call)
+        return status
+
+    async def set_network_workspace(
+        self,
+        workspace_id: str,
+        *,
+        network_policy: str | None = None,
+        network_allow: Sequence[str] = (),
+        add: bool = False,
+    ) -> payloads.NetworkStatus:
+        """Changes what a workspace may reach, at once: what is open and no longer fits is ended.
+
+        With `add`, the rules that there are stay, and the policy where none is given.
+        """
+        name = self._name(workspace_id)
+        call = calls.set_network_workspace(name, network_policy, network_allow, add)
+        status: payloads.NetworkStatus = await self._transport.json(call)
+        return status
+
+    async def network_log_workspace(
+        self, workspace_id: str, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[payloads.NetworkLogEntry]:
+        """What a workspace wanted to reach, oldest first; with `follow`, and what comes.
+
+        `after` is the `seq` of the last one that was heard.
+        """
+        call = calls.network_log_workspace(self._name(workspace_id), after, follow)
+        async for entry in self._transport.lines(call, None if follow else self._transport.timeout):
+            yield calls.network_entry(entry)
 
     # --- the node -------------------------------------------------------------------------------
 

@@ -12,13 +12,14 @@ from .errors import NotFoundError
 from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._location import StrPath
     from .aio_process import AsyncProcess
+    from .payloads import NetworkLogEntry, NetworkStatus
 
 __all__ = ["AsyncWorkspace"]
 
@@ -53,6 +54,8 @@ class AsyncWorkspace:
         ttl_seconds: int | None = None,
         on_expiry: Literal["stop", "delete"] | None = None,
         backend: str | None = None,
+        network_policy: str = "off",
+        network_allow: Sequence[str] = (),
         pyro: AsyncPyro | None = None,
     ) -> Self:
         """Makes a workspace and starts it."""
@@ -67,6 +70,8 @@ class AsyncWorkspace:
             ttl_seconds=ttl_seconds,
             on_expiry=on_expiry,
             backend=backend,
+            network_policy=network_policy,
+            network_allow=network_allow,
         )
         return cls(client, WorkspaceInfo.of(made), delete_on_exit=True)
 
@@ -239,6 +244,31 @@ class AsyncWorkspace:
         """
         async for event in self._pyro.events_workspace(self.id, after=after, follow=follow):
             yield ServiceEvent.of(event)
+
+    async def network(self) -> NetworkStatus:
+        """What it may reach, and what it does."""
+        return await self._pyro.network_workspace(self.id)
+
+    async def set_network(
+        self, policy: str | None = None, *, allow: Sequence[str] = (), add: bool = False
+    ) -> NetworkStatus:
+        """Changes what it may reach, at once: what is open and no longer fits is ended.
+
+        With `add`, the rules that there are stay, and the policy where none is given.
+        """
+        return await self._pyro.set_network_workspace(
+            self.id, network_policy=policy, network_allow=allow, add=add
+        )
+
+    async def network_log(
+        self, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[NetworkLogEntry]:
+        """What it wanted to reach, oldest first; with `follow`, and what comes.
+
+        `after` is the `seq` of the last one that was heard.
+        """
+        async for entry in self._pyro.network_log_workspace(self.id, after=after, follow=follow):
+            yield entry
 
     async def update(
         self,

@@ -161,12 +161,12 @@ class Pyro:
     ) -> RunOutcome:
         """Runs a command in a fresh VM that is deleted afterwards."""
         calls.ignore_host_compat(allow_host_compat)
-        calls.refuse(network=network)
         vm = calls.creation(
             environment=environment,
             vcpu_count=vcpu_count,
             mem_mib=mem_mib,
             ttl_seconds=ttl_seconds,
+            network=network,
             backend=self._backend,
         )
         exec_document = calls.exec_request(
@@ -190,12 +190,12 @@ class Pyro:
     ) -> Vm:
         """Makes a VM for one command and starts it. The node deletes it after its idle time."""
         calls.ignore_host_compat(allow_host_compat)
-        calls.refuse(network=network)
         document = calls.vm_creation(
             environment=environment,
             vcpu_count=vcpu_count,
             mem_mib=mem_mib,
             ttl_seconds=ttl_seconds,
+            network=network,
             backend=self._backend,
         )
         return calls.vm_payload(self._transport.json(calls.create_workspace(document)))
@@ -242,7 +242,7 @@ class Pyro:
         return {"vm_id": vm, "deleted": True, "reason": "explicit_delete"}
 
     def network_info_vm(self, vm_id: str) -> VmNetworkInfo:
-        """The network of a VM, which has none so far."""
+        """The network of a VM."""
         return calls.vm_network_info(self._vm(vm_id))
 
     def reap_expired(self) -> ReapedVms:
@@ -268,6 +268,7 @@ class Pyro:
         disk_mib: int | None = None,
         on_expiry: Literal["stop", "delete"] | None = None,
         backend: str | None = None,
+        network_allow: Sequence[str] = (),
     ) -> payloads.Workspace:
         """Makes a workspace and starts it; answers once its guest is ready."""
         calls.ignore_host_compat(allow_host_compat)
@@ -278,6 +279,7 @@ class Pyro:
             mem_mib=mem_mib,
             ttl_seconds=ttl_seconds,
             network_policy=network_policy,
+            network_allow=network_allow,
             name=name,
             labels=labels,
             disk_mib=disk_mib,
@@ -814,6 +816,42 @@ class Pyro:
         call = calls.events_workspace(self._name(workspace_id), after, follow)
         for event in self._transport.lines(call, None if follow else self._transport.timeout):
             yield calls.event(event)
+
+    # --- the network ----------------------------------------------------------------------------
+
+    def network_workspace(self, workspace_id: str) -> payloads.NetworkStatus:
+        """What a workspace may reach, and what it does."""
+        call = calls.network_workspace(self._name(workspace_id))
+        status: payloads.NetworkStatus = self._transport.json(call)
+        return status
+
+    def set_network_workspace(
+        self,
+        workspace_id: str,
+        *,
+        network_policy: str | None = None,
+        network_allow: Sequence[str] = (),
+        add: bool = False,
+    ) -> payloads.NetworkStatus:
+        """Changes what a workspace may reach, at once: what is open and no longer fits is ended.
+
+        With `add`, the rules that there are stay, and the policy where none is given.
+        """
+        name = self._name(workspace_id)
+        call = calls.set_network_workspace(name, network_policy, network_allow, add)
+        status: payloads.NetworkStatus = self._transport.json(call)
+        return status
+
+    def network_log_workspace(
+        self, workspace_id: str, *, after: int = 0, follow: bool = False
+    ) -> Iterator[payloads.NetworkLogEntry]:
+        """What a workspace wanted to reach, oldest first; with `follow`, and what comes.
+
+        `after` is the `seq` of the last one that was heard.
+        """
+        call = calls.network_log_workspace(self._name(workspace_id), after, follow)
+        for entry in self._transport.lines(call, None if follow else self._transport.timeout):
+            yield calls.network_entry(entry)
 
     # --- the node -------------------------------------------------------------------------------
 

@@ -30,6 +30,10 @@ __all__ = [
     "ManifestNeeds",
     "ManifestRequest",
     "NamedEnvFile",
+    "NetworkDenied",
+    "NetworkLogEntry",
+    "NetworkProcess",
+    "NetworkStatus",
     "NodeStatus",
     "NodeStopped",
     "PrunedEnvironments",
@@ -42,6 +46,7 @@ __all__ = [
     "ServiceLogEntry",
     "ServiceLogs",
     "ServiceProbe",
+    "SetNetwork",
     "SignalService",
     "StartService",
     "StartedService",
@@ -335,6 +340,11 @@ class Exec(TypedDict):
     memory_peak_bytes: int
     """Its largest memory, bytes."""
 
+    network_denied: list[NetworkDenied] | None
+    """What the network policy refused to its workspace while it ran, where it ended badly; at most
+    three.
+    """
+
     oom_killed: bool
     """Whether the kernel ended a process of it for want of memory."""
 
@@ -503,6 +513,119 @@ class NamedEnvFile(TypedDict):
 
     required: bool
     """Whether it is an error where it is not there."""
+
+
+class NetworkDenied(TypedDict):
+    """Something that the network policy refused."""
+
+    hint: str
+    """The flag that would allow it, of `pyro create` and `pyro workspace network set`."""
+
+    why: str
+    """Why, for people."""
+
+
+class NetworkLogEntry(TypedDict):
+    """Something that a workspace wanted to reach. Repetitions in a row are one entry."""
+
+    address: str | None
+    """The address."""
+
+    at: float
+    """When; of repetitions the last. Unix seconds."""
+
+    count: int
+    """How often, in a row."""
+
+    first_at: float
+    """When it was so for the first time. Unix seconds."""
+
+    hint: str | None
+    """The flag that would allow it."""
+
+    name: str | None
+    """The name that was looked up, that the address belongs to, or that was claimed."""
+
+    port: int | None
+    """The port."""
+
+    process: NetworkProcess | None
+
+    protocol: str
+    """`tcp` (a connection) or `dns` (a look-up)."""
+
+    reason: str | None
+    """Why not, for programs: `network_off`, `not_allowed`, `port_not_allowed`, `special_address`,
+    `local_name`, `invalid_name`, `no_server_name`, `other_server_name`, `other_host`,
+    `other_protocol`, `malformed`, `policy_changed`, `host_unknown`.
+    """
+
+    rule: str | None
+    """The rule that let it through."""
+
+    seq: int
+    """Grows by one with each entry and each repetition: a cursor."""
+
+    verdict: str
+    """`allowed`, `denied`, `failed` (allowed, and it did not work) or `closed` (by a change of the
+    policy).
+    """
+
+    why: str | None
+    """Why not, for people."""
+
+
+class NetworkProcess(TypedDict):
+    """A process of a workspace."""
+
+    name: str
+    """What it is called."""
+
+    pid: int
+    """Its id within the workspace."""
+
+
+class NetworkStatus(TypedDict):
+    """What a workspace may reach, and what it does."""
+
+    buffer_bytes: int
+    """Bytes of memory that its connections take on the host now."""
+
+    bytes_received: int
+    """Bytes that came in since the node began."""
+
+    bytes_sent: int
+    """Bytes that went out since the node began."""
+
+    closed_connections: int
+    """Of a change: connections that it ended, because they no longer fit."""
+
+    connections: int
+    """Connections that were opened since the node began."""
+
+    denied: int
+    """Connections and look-ups that were refused since the node began."""
+
+    memory_bound_bytes: int
+    """The most memory on the host that they can take."""
+
+    network_allow: list[str]
+    """What it may reach besides."""
+
+    network_enabled: bool
+    """Whether it has a network: its policy, or a rule, lets it reach something."""
+
+    network_policy: str
+    """`off`, `egress` or `egress+published-ports`."""
+
+    open_connections: int
+    """Connections that are open or being opened."""
+
+    queries: int
+    """Look-ups of names since the node began."""
+
+    workspace_id: str
+    """Whose it is."""
 
 
 class NodeStatus(TypedDict):
@@ -779,6 +902,21 @@ class ServiceProbe(TypedDict):
     """In words."""
 
 
+class SetNetwork(TypedDict):
+    """Changes what a workspace may reach, at once."""
+
+    add: bool | None
+    """Keep the rules that there are and add these."""
+
+    network_allow: list[str] | None
+    """What it may reach besides: names, wildcards, addresses or networks, each with a port or
+    without.
+    """
+
+    network_policy: str | None
+    """`off`, `egress` or `egress+published-ports`; null: as it is with `add`, else `off`."""
+
+
 class SignalService(TypedDict):
     """Sends a signal to a service."""
 
@@ -981,7 +1119,7 @@ class Workspace(TypedDict):
     """When it expires unless it is used before."""
 
     guest_ip: str | None
-    """Always null: there is no interface of its own."""
+    """Its address within itself; null without a network. It cannot be reached by it."""
 
     labels: dict[str, str]
     """Discovery labels, sorted by key."""
@@ -1003,11 +1141,14 @@ class Workspace(TypedDict):
     name: str | None
     """Discovery name."""
 
+    network_allow: list[str] | None
+    """What it may reach besides."""
+
     network_enabled: bool
-    """Whether it has a network."""
+    """Whether it has a network: its policy, or a rule, lets it reach something."""
 
     network_policy: str
-    """`off`."""
+    """`off`, `egress` or `egress+published-ports`."""
 
     on_expiry: str
     """`stop` or `delete`."""
@@ -1036,7 +1177,7 @@ class Workspace(TypedDict):
     """
 
     tap_name: str | None
-    """Always null: there is no interface of its own."""
+    """Always null: there is no interface on the host."""
 
     ttl_seconds: int | None
     """Idle time after which it expires, seconds."""

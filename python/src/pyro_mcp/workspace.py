@@ -14,12 +14,13 @@ from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, Workspac
 from .service import Services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._location import StrPath
+    from .payloads import NetworkLogEntry, NetworkStatus
     from .process import Process
 
 __all__ = ["Workspace"]
@@ -52,6 +53,8 @@ class Workspace:
         ttl_seconds: int | None = None,
         on_expiry: Literal["stop", "delete"] | None = None,
         backend: str | None = None,
+        network_policy: str = "off",
+        network_allow: Sequence[str] = (),
         pyro: Pyro | None = None,
     ) -> Self:
         """Makes a workspace and starts it."""
@@ -66,6 +69,8 @@ class Workspace:
             ttl_seconds=ttl_seconds,
             on_expiry=on_expiry,
             backend=backend,
+            network_policy=network_policy,
+            network_allow=network_allow,
         )
         return cls(client, WorkspaceInfo.of(made), delete_on_exit=True)
 
@@ -238,6 +243,29 @@ class Workspace:
         """
         for event in self._pyro.events_workspace(self.id, after=after, follow=follow):
             yield ServiceEvent.of(event)
+
+    def network(self) -> NetworkStatus:
+        """What it may reach, and what it does."""
+        return self._pyro.network_workspace(self.id)
+
+    def set_network(
+        self, policy: str | None = None, *, allow: Sequence[str] = (), add: bool = False
+    ) -> NetworkStatus:
+        """Changes what it may reach, at once: what is open and no longer fits is ended.
+
+        With `add`, the rules that there are stay, and the policy where none is given.
+        """
+        return self._pyro.set_network_workspace(
+            self.id, network_policy=policy, network_allow=allow, add=add
+        )
+
+    def network_log(self, *, after: int = 0, follow: bool = False) -> Iterator[NetworkLogEntry]:
+        """What it wanted to reach, oldest first; with `follow`, and what comes.
+
+        `after` is the `seq` of the last one that was heard.
+        """
+        for entry in self._pyro.network_log_workspace(self.id, after=after, follow=follow):
+            yield entry
 
     def update(
         self,

@@ -67,6 +67,18 @@ const MEMORY: Parameter =
     Parameter::optional("mem_mib", "", Shape::Integer(128, 131_072, Some(1024)));
 const VM_TTL: Parameter =
     Parameter::optional("ttl_seconds", "", Shape::Integer(60, 3600, Some(600)));
+const NETWORK: Parameter = Parameter::optional("network", "reach what is public", Shape::Flag);
+const ALLOW: Parameter = Parameter::optional(
+    "network_allow",
+    "reach only these: pypi.org, *.example.com:443, 192.0.2.0/24",
+    Shape::TextList,
+);
+const POLICIES: &[&str] = &["off", "egress", "egress+published-ports"];
+const ONE_NETWORK: &[Field] = &[
+    Field("network_policy", "string"),
+    Field("network_allow", "array"),
+    Field("network_enabled", "boolean"),
+];
 const SKIP: Parameter =
     Parameter::optional("offset", "entries to skip", Shape::Integer(0, 1_000_000, Some(0)));
 
@@ -86,7 +98,7 @@ const DELETED: &[Field] = &[Field("deleted", "boolean")];
 const ENVIRONMENTS: &[Field] = &[Field("environments", "array")];
 
 const RUN_PARAMETERS: &[Parameter] =
-    &[ENVIRONMENT, COMMAND, VCPU, MEMORY, TIMEOUT, VM_TTL, CWD, ENV, USER, MAX_BYTES];
+    &[ENVIRONMENT, COMMAND, VCPU, MEMORY, TIMEOUT, VM_TTL, NETWORK, CWD, ENV, USER, MAX_BYTES];
 
 /// Every tool whose verb exists, but those of services.
 const TOOLS: &[Definition] = &[
@@ -114,6 +126,12 @@ const TOOLS: &[Definition] = &[
                 "stop it after this idle time; default: never",
                 Shape::Integer(1, 31_536_000, None),
             ),
+            Parameter::optional(
+                "network_policy",
+                "egress: reach what is public",
+                Shape::OneOf(POLICIES),
+            ),
+            ALLOW,
             Parameter::optional("name", "to find it again", Shape::Text(None)),
             Parameter::optional("labels", "", Shape::TextMap),
         ],
@@ -285,11 +303,50 @@ const TOOLS: &[Definition] = &[
         profile: Profile::WorkspaceFull,
     },
     Definition {
+        name: "workspace_network_set",
+        title: "Change what a workspace may reach",
+        about: "Change what a workspace may reach, at once; open connections that no longer fit end.",
+        parameters: &[
+            WORKSPACE,
+            Parameter::optional("network_policy", "", Shape::OneOf(POLICIES)),
+            ALLOW,
+        ],
+        output: ONE_NETWORK,
+        nature: Nature::Changes,
+        profile: Profile::WorkspaceFull,
+    },
+    Definition {
+        name: "workspace_network_show",
+        title: "Show what a workspace may reach",
+        about: "Show a workspace's network policy, and what it does.",
+        parameters: &[WORKSPACE],
+        output: ONE_NETWORK,
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceFull,
+    },
+    Definition {
+        name: "workspace_network_log",
+        title: "Show what a workspace wanted to reach",
+        about: "Show what a workspace wanted to reach and what was refused, the newest last.",
+        parameters: &[
+            WORKSPACE,
+            Parameter::optional(
+                "after",
+                "a seq: only what came later",
+                Shape::Integer(0, i64::MAX, Some(0)),
+            ),
+            MAX_BYTES,
+        ],
+        output: &[Field("entries", "array"), Field("omitted_count", "integer")],
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceFull,
+    },
+    Definition {
         name: "vm_create",
         title: "Create a VM for one command",
         about: "Create a VM for one vm_exec. It is deleted after that, or when unused for \
                 ttl_seconds. vm_run does all in one call.",
-        parameters: &[ENVIRONMENT, VCPU, MEMORY, VM_TTL],
+        parameters: &[ENVIRONMENT, VCPU, MEMORY, VM_TTL, NETWORK],
         output: ONE_VM,
         nature: Nature::Changes,
         profile: Profile::WorkspaceFull,

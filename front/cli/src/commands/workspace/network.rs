@@ -1,5 +1,7 @@
 //! `pyro workspace network`: what a workspace may reach, and what it wanted to.
 
+use std::fmt::Write as _;
+
 use pyro_api::{NetworkLogEntry, NetworkStatus, SetNetwork};
 
 use crate::{
@@ -86,19 +88,19 @@ fn line(entry: &NetworkLogEntry) -> String {
     let mut line =
         format!("{} {:7} {}", units::moment((entry.at * 1e6) as u64), entry.verdict, what(entry));
     if let Some(process) = &entry.process {
-        line += &format!(" by {} ({})", process.name, process.pid);
+        let _ = write!(line, " by {} ({})", process.name, process.pid);
     }
     if entry.count > 1 {
-        line += &format!(", {} times", entry.count);
+        let _ = write!(line, ", {} times", entry.count);
     }
     if let Some(rule) = &entry.rule {
-        line += &format!(", by rule {rule}");
+        let _ = write!(line, ", by rule {rule}");
     }
     if let Some(why) = &entry.why {
-        line += &format!(": {why}");
+        let _ = write!(line, ": {why}");
     }
     if let Some(hint) = &entry.hint {
-        line += &format!(" [{hint}]");
+        let _ = write!(line, " [{hint}]");
     }
     line
 }
