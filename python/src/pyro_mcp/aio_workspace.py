@@ -260,15 +260,14 @@ class AsyncWorkspace:
             self.id, network_policy=policy, network_allow=allow, add=add
         )
 
-    async def network_log(
+    def network_log(
         self, *, after: int = 0, follow: bool = False
     ) -> AsyncIterator[NetworkLogEntry]:
         """What it wanted to reach, oldest first; with `follow`, and what comes.
 
         `after` is the `seq` of the last one that was heard.
         """
-        async for entry in self._pyro.network_log_workspace(self.id, after=after, follow=follow):
-            yield entry
+        return self._pyro.network_log_workspace(self.id, after=after, follow=follow)
 
     async def update(
         self,

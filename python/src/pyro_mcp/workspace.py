@@ -264,8 +264,7 @@ class Workspace:
 
         `after` is the `seq` of the last one that was heard.
         """
-        for entry in self._pyro.network_log_workspace(self.id, after=after, follow=follow):
-            yield entry
+        return self._pyro.network_log_workspace(self.id, after=after, follow=follow)
 
     def update(
         self,
