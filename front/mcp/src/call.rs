@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     Settings, answer::Answer, arguments::Arguments, catalogue::Definition, exec, exec::Runs,
-    progress::Progress, service, vm, workspace,
+    network, progress::Progress, service, vm, workspace,
 };
 
 /// How long a call waits for what it began before it answers how to go on. Clients give a call a
