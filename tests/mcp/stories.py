@@ -218,7 +218,7 @@ async def errors_tell_message_code_and_hints() -> str:
         for tool, arguments, code in [
             ("workspace_status", {"workspace_id": "nosuch"}, "workspace_not_found"),
             ("workspace_exec", {"workspace_id": "x", "comand": "ls"}, "invalid_arguments"),
-            ("vm_run", {"command": "ls", "network": True}, "not_available"),
+            ("vm_run", {"command": "ls", "secret_env": {"A": "B"}}, "not_available"),
             ("vm_run", {"command": "ls", "environment": "none:1"}, "environment_unknown"),
             ("workspace_create", {"vcpu_count": 99}, "invalid_arguments"),
             ("workspace_create", {"seed_path": "/tmp"}, "not_available"),

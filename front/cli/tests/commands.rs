@@ -379,7 +379,6 @@ fn every_exit_code_is_the_tables() {
         (125, "exec w --env =x -- ls"),
         (125, "exec w --env-file absent -- ls"),
         (125, "exec w --secret-env A -- ls"),
-        (125, "run --network -- ls"),
         (125, "shell"),
         (125, "attach w"),
         (125, "ws wait w"),

@@ -396,7 +396,7 @@ mod tests {
         Unpacked { modules, built_in: built_in.to_owned(), ..Unpacked::default() }
     }
 
-    const DEBIAN: [(&str, &str); 11] = [
+    const DEBIAN: [(&str, &str); 12] = [
         ("virtio_ring", "virtio"),
         ("virtio", ""),
         ("virtio_mmio", "virtio,virtio_ring"),
@@ -408,6 +408,7 @@ mod tests {
         ("vmw_vsock_virtio_transport", "vmw_vsock_virtio_transport_common,virtio"),
         ("overlay", ""),
         ("squashfs", ""),
+        ("tun", ""),
     ];
 
     #[test]

@@ -281,8 +281,8 @@ mod tests {
 
     async fn pair() -> (pyro_session::Stream, GuestStream) {
         let (host, guest) = tokio::io::duplex(4 << 10);
-        let (_opener, mut incoming) = pyro_session::begin(host, Side::Host, 8);
-        let (opener, _streams) = pyro_session::begin(guest, Side::Guest, 8);
+        let (idle, mut incoming) = pyro_session::begin(host, Side::Host, 8);
+        let (opener, unused) = pyro_session::begin(guest, Side::Guest, 8);
         let mut stream = opener.open().await.unwrap();
         let dial = Dial { address: vec![192, 0, 2, 1].into(), port: 80 };
         let wish = Outgoing { wish: Some(outgoing::Wish::Dial(dial)), process: None };
@@ -290,7 +290,7 @@ mod tests {
         stream.flush().await.unwrap();
         let theirs = incoming.next().await.unwrap();
         // Both sessions go on for as long as the test's runtime.
-        tokio::spawn(async move { drop((incoming.next().await, opener, _streams, _opener)) });
+        tokio::spawn(async move { drop((incoming.next().await, opener, unused, idle)) });
         (stream, GuestStream(theirs))
     }
 

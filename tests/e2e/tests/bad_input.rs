@@ -121,7 +121,8 @@ fn names_labels_and_limits_keep_to_their_rules() {
         &home,
         &[
             (&["create", "--backend", "vmware"], 1, "invalid_backend", "firecracker, qemu"),
-            (&["create", "--network-policy", "egress"], 1, "not_available", "pyro"),
+            (&["create", "--network-policy", "all"], 1, "invalid_network_policy", "egress"),
+            (&["create", "--allow", "*"], 1, "invalid_network_rule", "example.com"),
             (&["create", "--seed-path", "/tmp"], 1, "not_available", "pyro"),
             (&["run", "-m", "127", "debian:12", "--", "true"], 125, "invalid_limit", "--mem-mib"),
             (&["run", "--ttl-seconds", "59", "--", "true"], 125, "invalid_limit", "--ttl-seconds"),
