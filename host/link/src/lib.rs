@@ -17,4 +17,4 @@ pub use exec::{ExecSender, ExecStream, Output, OutputReader};
 pub use port::{PortReader, PortWriter};
 pub use service::{LogReader, ServiceEvents};
 pub use stream::{LinkError, Stream};
-pub use trunk::{Asked, Carrier, GuestStream, Trunk, Wish};
+pub use trunk::{Asked, Carrier, GuestStream, TRUNK_MEMORY, Trunk, Wish};

@@ -130,6 +130,7 @@ fn frame_of(message: &impl Message) -> Result<Bytes, LinkError> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads the frames of a stream that holds no place.
+    #[cfg(test)]
     pub(crate) fn new(half: R) -> Self {
         Self { half, decoder: Decoder::default(), place: None }
     }

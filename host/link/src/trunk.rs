@@ -15,8 +15,9 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use pyro_session::{Incoming, Opener, Side};
 use pyro_wire::{
-    Decoder, Dialed, FrameError, FrameKind, OpenTrunk, Outgoing, OutgoingReply, Refused,
-    RefusedReason, Resolved, call::Verb, header, outgoing, outgoing_reply, reply,
+    Decoder, Dialed, FrameError, FrameKind, HEADER_BYTES, MAX_DATA, OpenTrunk, Outgoing,
+    OutgoingReply, Refused, RefusedReason, Resolved, call::Verb, header, outgoing, outgoing_reply,
+    reply,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
@@ -27,12 +28,14 @@ use tokio_util::io::poll_read_buf;
 use crate::{
     call::Link,
     places::Place,
-    stream::{FrameReader, FrameWriter, LinkError},
+    stream::{FrameWriter, LinkError},
 };
 
 /// Streams of a trunk at once: what a workload may have open, and what is on its way out besides.
 /// Each holds at most [`pyro_session::WINDOW`] bytes of what nobody took.
 const MOST_STREAMS: usize = 1536;
+/// The most memory that a trunk's streams can take on this side, bytes.
+pub const TRUNK_MEMORY: u64 = (MOST_STREAMS * (pyro_session::WINDOW + LONGEST_WISH)) as u64;
 /// How long the guest may take to say what a stream that it opened is for.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// The longest first message: a query is 64 KiB at most.
@@ -97,12 +100,27 @@ pub struct Asked {
 impl GuestStream {
     /// What it is for, and who wants it (process id and name), by the guest's word.
     pub async fn wish(self) -> Result<(Wish, Option<(u32, String)>, Asked), LinkError> {
-        let mut reader = FrameReader::new(self.0);
-        let frame = timeout(FIRST_MESSAGE, reader.expect()).await;
+        let Self(mut stream) = self;
+        let mut decoder = Decoder::default();
+        let first = async {
+            loop {
+                // Its length is a claim: nothing is kept for one that is too long.
+                if let Some(length) = claimed(decoder.buffer())
+                    && length > LONGEST_WISH
+                {
+                    return Err(LinkError::Oversized(length));
+                }
+                if let Some(frame) = decoder.next_frame().map_err(LinkError::Frame)? {
+                    return Ok(frame);
+                }
+                let read = stream.read_buf(decoder.buffer()).await.map_err(LinkError::Lost)?;
+                if read == 0 {
+                    return Err(LinkError::Ended);
+                }
+            }
+        };
+        let frame = timeout(FIRST_MESSAGE, first).await;
         let frame = frame.unwrap_or(Err(LinkError::Silent(FIRST_MESSAGE)))?;
-        if frame.payload.len() > LONGEST_WISH {
-            return Err(LinkError::Oversized(frame.payload.len()));
-        }
         let outgoing: Outgoing = frame.message().map_err(LinkError::Frame)?;
         let wish = match outgoing.wish {
             Some(outgoing::Wish::Dial(dial)) => {
@@ -115,12 +133,15 @@ impl GuestStream {
             }
             None => return Err(LinkError::Mismatch("a stream of the trunk")),
         };
-        let (stream, early, _) = reader.into_parts();
-        let mut decoder = Decoder::default();
-        decoder.buffer().extend_from_slice(&early);
         let process = outgoing.process.map(|process| (process.pid, process.name));
         Ok((wish, process, Asked { stream, decoder }))
     }
+}
+
+/// The length that the next frame says it has, once that is there.
+fn claimed(heard: &BytesMut) -> Option<usize> {
+    let bytes = heard.get(1..HEADER_BYTES)?.try_into().ok()?;
+    usize::try_from(u32::from_le_bytes(bytes)).ok()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
@@ -218,6 +239,9 @@ impl AsyncRead for Carrier {
             if this.has_ended {
                 return Poll::Ready(Ok(()));
             }
+            if claimed(this.decoder.buffer()).is_some_and(|length| length > MAX_DATA) {
+                return Poll::Ready(Err(malformed(FrameError::Unexpected(FrameKind::Message))));
+            }
             if let Some(frame) = this.decoder.next_frame().map_err(malformed)? {
                 match frame.kind {
                     FrameKind::Data => this.unread = frame.payload,
@@ -278,6 +302,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::stream::FrameReader;
 
     async fn pair() -> (pyro_session::Stream, GuestStream) {
         let (host, guest) = tokio::io::duplex(4 << 10);
@@ -315,6 +340,18 @@ mod tests {
         let mut all = Vec::new();
         carrier.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, vec![7; 100_000]);
+    }
+
+    #[tokio::test]
+    async fn a_claim_reserves_nothing() {
+        let (mut guest, host) = pair().await;
+        let (_, _, asked) = host.wish().await.unwrap();
+        let mut carrier = asked.dialed().await.unwrap();
+        guest.write_all(&header(FrameKind::Message, 1 << 20)).await.unwrap();
+        guest.flush().await.unwrap();
+        let error = carrier.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(carrier.decoder.buffer().capacity() < 1 << 20);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use pyro_api::{
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
     Action, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome, Phase,
-    ServiceEvent, ServiceRecord, Snapshot, WorkspaceRecord,
+    ServiceEvent, ServiceRecord, Snapshot, TRUNK_MEMORY, WorkspaceRecord,
     relay::{Entry, Protocol, Verdict},
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn network(handle: &Handle, snapshot: &Snapshot, closed: u64) -> Netw
         denied: figures.denied,
         queries: figures.queries,
         buffer_bytes: figures.buffer_bytes,
-        memory_bound_bytes: figures.memory_bound_bytes,
+        memory_bound_bytes: figures.memory_bound_bytes + TRUNK_MEMORY,
     }
 }
 

@@ -37,7 +37,7 @@ pub use network::{GUEST_ADDRESS, Network};
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use port::{Carried, PortConnection};
-pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
+pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRUNK_MEMORY};
 pub use pyro_relay as relay;
 pub use pyro_store::{
     ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, ServiceEvent, ServiceRecord,

@@ -32,6 +32,8 @@ pub const MOST_CONNECTIONS: usize = 1024;
 const MOST_ENDED: usize = 4096;
 /// How long that is: a port is not taken again within a minute.
 const LAST_PACKETS: Duration = Duration::from_mins(1);
+/// The longest first packet of a connection: it is held. No kernel sends a longer one.
+const LONGEST_FIRST: usize = 2048;
 /// The longest query by UDP that is read, bytes.
 const MOST_QUERY: usize = 4096;
 
@@ -200,6 +202,7 @@ impl Table {
             {
                 refuse(packet)
             }
+            _ if packet.bytes(bytes).len() > LONGEST_FIRST => Action::Drop,
             _ => match self.enter(flow, now) {
                 Some(number) => Action::Connect { number, flow },
                 None => refuse(packet),
@@ -365,6 +368,14 @@ mod tests {
         assert!(matches!(table.decide(&mut bytes, NOW), Action::Answer(_)), "the gateway's ports");
         let mut bytes = first("198.18.0.2:7000", "198.18.0.1:5000");
         assert!(matches!(table.decide(&mut bytes, NOW), Action::Answer(_)), "a forged answer");
+    }
+
+    #[test]
+    fn a_first_packet_that_carries_much_is_not_held() {
+        let mut table = Table::new(LISTENING);
+        let mut bytes =
+            packet::tests::segment("198.18.0.2:4000", "192.0.2.7:80", 2, &[0; LONGEST_FIRST]);
+        assert_eq!(table.decide(&mut bytes, NOW), Action::Drop);
     }
 
     #[test]
