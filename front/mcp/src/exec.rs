@@ -588,6 +588,9 @@ impl Report {
         if exec.oom_killed {
             remarks.push("the kernel ended a process of it for want of memory".to_owned());
         }
+        for denied in &exec.network_denied {
+            remarks.push(format!("the network policy refused something: {}", denied.why));
+        }
         if self.shown.lossy {
             remarks.push("bytes that are no UTF-8 were replaced".to_owned());
         }
