@@ -26,6 +26,20 @@ impl Descriptor {
         Self::with_interest(fd, Interest::READABLE)
     }
 
+    /// One that is read, and told when it is of no more use; to be waited for with
+    /// [`Descriptor::readable_or_broken`].
+    pub fn to_read_until_broken(fd: OwnedFd) -> io::Result<Self> {
+        Self::with_interest(fd, Interest::READABLE | Interest::ERROR)
+    }
+
+    /// Waits until there is something to read; an error once there never will be.
+    pub async fn readable_or_broken(&self) -> io::Result<()> {
+        let mut ready = self.0.ready(Interest::READABLE | Interest::ERROR).await?;
+        let is_broken = ready.ready().is_error();
+        ready.retain_ready();
+        if is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
     fn with_interest(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;

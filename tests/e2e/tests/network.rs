@@ -185,8 +185,22 @@ fn a_policy_outlives_stops_and_nodes_and_a_restarted_workload() {
     wait_until(60, "the workload is there again", || workspace.status()["workload_restarts"] == 1);
     curl(&workspace, "http://1.2.3.4/").ok();
     curl(&workspace, "http://1.2.3.4:8080/").code(7);
+    workspace.exec(["python3", "-c", TAKE_AWAY]).ok();
+    wait_until(60, "the interface is there again", || {
+        workspace.sh("cat /proc/net/dev").ok().text().contains("pyro0")
+    });
+    curl(&workspace, "http://1.2.3.4/").ok();
     assert_eq!(workspace.status()["network_allow"], serde_json::json!(["1.2.3.4:80"]));
 }
+
+/// Deletes the interface from within (rtnetlink(7), `RTM_DELLINK`).
+const TAKE_AWAY: &str = r#"
+import socket, struct
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+body = struct.pack("BxHiII", 0, 0, socket.if_nametoindex("pyro0"), 0, 0)
+s.send(struct.pack("IHHII", 16 + len(body), 17, 5, 1, 0) + body)
+assert s.recv(100)[16:20] == bytes(4)
+"#;
 
 /// Tries to get out, and says of each try whether somebody answered.
 const ESCAPES: &str = r#"

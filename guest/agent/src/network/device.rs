@@ -68,7 +68,7 @@ pub fn make(place: &Place) -> io::Result<Device> {
         }
         listeners.push(listener);
     }
-    Ok(Device { packets: Descriptor::new(tunnel)?, listeners, listening })
+    Ok(Device { packets: Descriptor::to_read_until_broken(tunnel)?, listeners, listening })
 }
 
 fn listen(address: IpAddr) -> io::Result<OwnedFd> {

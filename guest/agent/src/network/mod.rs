@@ -234,7 +234,7 @@ impl Wire {
 
     async fn carry(self: &Arc<Self>, buffer: &mut [u8], tasks: &mut JoinSet<()>) -> io::Error {
         loop {
-            if let Err(error) = self.packets.readable().await {
+            if let Err(error) = self.packets.readable_or_broken().await {
                 return error;
             }
             for _ in 0..TURN {
