@@ -25,6 +25,7 @@ mod platform;
 mod registry;
 mod service;
 mod state;
+mod template;
 mod vm;
 
 pub use creation::{Change, Creation};

@@ -43,6 +43,8 @@ pub struct Settings {
     pub search_path: Vec<PathBuf>,
     /// The backend to use where a creation names none; else the host's probe decides.
     pub backend: Option<String>,
+    /// Whether machines are started from templates, where the backend can.
+    pub instant_start: bool,
     /// For tests: the step at which this node is to die as by `kill -9`.
     pub crash_at: Option<String>,
 }
@@ -402,6 +404,7 @@ mod tests {
             agent: b"",
             search_path: Vec::new(),
             backend: None,
+            instant_start: false,
             crash_at: None,
         })
         .await

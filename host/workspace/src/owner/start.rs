@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{WorkspaceError, with_sources},
+    platform::Way,
     registry::{entropy, now_nanos},
     service::ServiceFollower,
     state::Event,
@@ -23,6 +24,9 @@ pub(super) const BOOT: Duration = Duration::from_mins(2);
 
 /// The same for the first attempt: long enough that only a guest that hangs is given up.
 const FIRST_BOOT: Duration = Duration::from_secs(45);
+
+/// The same for a guest that does not boot, since it was saved when it had.
+const RESTORE: Duration = Duration::from_secs(20);
 
 /// Why a VM was started in vain.
 #[derive(Debug)]
@@ -85,32 +89,61 @@ impl Owner {
     /// Nothing is mounted before the guest answers, so one that stays silent (an emulator's timers
     /// can be lost) is started a second time, which is logged.
     async fn launch(&mut self, operation: &str) -> Result<(), WorkspaceError> {
-        match self.launch_once(operation, FIRST_BOOT).await {
-            Err(LaunchFailure::Silent) => {
-                tracing::warn!(workspace = %self.record.id, "the guest stayed silent; starting its VM again");
-                self.launch_once(operation, BOOT).await
+        let mut tried = None;
+        match self.launch_once(operation, FIRST_BOOT, Some(&mut tried)).await {
+            Err(failure) if tried.is_some() => {
+                tracing::warn!(workspace = %self.record.id, ?failure, "nothing came of a template; booting");
+                match self.launch_once(operation, FIRST_BOOT, None).await {
+                    Err(LaunchFailure::Silent) => {}
+                    other => {
+                        if let (Ok(()), Some(key)) = (&other, tried) {
+                            self.context.platform.discard(key).await;
+                        }
+                        return other.map_err(|failure| self.told(failure));
+                    }
+                }
             }
-            other => other,
+            Err(LaunchFailure::Silent) => {}
+            other => return other.map_err(|failure| self.told(failure)),
         }
-        .map_err(|failure| match failure {
+        tracing::warn!(workspace = %self.record.id, "the guest stayed silent; starting its VM again");
+        self.launch_once(operation, BOOT, None).await.map_err(|failure| self.told(failure))
+    }
+
+    fn told(&self, failure: LaunchFailure) -> WorkspaceError {
+        match failure {
             LaunchFailure::Silent => WorkspaceError::Start {
                 id: self.record.id,
                 reason: format!("the guest did not answer within {BOOT:?}, the second time"),
                 console: Vec::new(),
             },
             LaunchFailure::Told(error) => error,
-        })
+        }
     }
 
     async fn launch_once(
         &mut self,
         operation: &str,
         patience: Duration,
+        template: Option<&mut Option<pyro_image::Digest>>,
     ) -> Result<(), LaunchFailure> {
-        let vm = self.context.platform.launch(&self.context.layout, &self.record).await?;
+        let (layout, platform) = (&self.context.layout, &self.context.platform);
+        let (vm, boot) = platform.launch(layout, &self.record, template.is_some()).await?;
+        let patience = match (&boot.way, template) {
+            (Way::Restored(key), Some(tried)) => {
+                tracing::debug!(workspace = %self.record.id, %key, "started from a template");
+                *tried = Some(key.clone());
+                RESTORE
+            }
+            _ => patience,
+        };
         self.context.crash.reached(&format!("{operation}:launched"));
         match self.personalize(&vm, operation, patience).await {
-            Ok(()) => Ok(self.go_live(vm).await?),
+            Ok(()) => {
+                self.go_live(vm).await?;
+                self.context.platform.has_started(boot);
+                Ok(())
+            }
             Err(error) => {
                 let console = vm.console_tail();
                 vm.kill().await;
