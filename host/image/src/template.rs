@@ -162,7 +162,7 @@ fn bound(cache: &Cache, most: usize, most_bytes: u64) -> Result<()> {
         let used = fs::metadata(path.join(MANIFEST)).and_then(|manifest| manifest.modified());
         found.push((used.unwrap_or(SystemTime::UNIX_EPOCH), crate::prune::allocated(&path), key));
     }
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
     let mut bytes = 0;
     for (number, (_, taken, key)) in found.into_iter().enumerate() {
         bytes += taken;

@@ -74,8 +74,7 @@ impl VmmError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotText { .. } => "path_not_utf8",
-            Self::Prepare { .. } => "vm_prepare_failed",
-            Self::Look { .. } => "vm_prepare_failed",
+            Self::Prepare { .. } | Self::Look { .. } => "vm_prepare_failed",
             Self::Save { .. } => "template_failed",
             Self::BootId { .. } => "boot_id_unreadable",
             Self::Version { .. } => "version_unknown",
