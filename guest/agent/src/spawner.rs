@@ -11,6 +11,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{fs::FileExt, process::CommandExt},
     },
+    pin::pin,
     process::{Command, Stdio},
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
@@ -29,7 +30,7 @@ use rustix::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Mutex,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -43,9 +44,11 @@ use crate::{
 
 /// How long the name spaces may take, slow machines included.
 const MAKING: Duration = Duration::from_secs(30);
-/// How long a command may take to become one: its directory or program may be on a file system
-/// that the workload itself serves.
-const BECOMING: Duration = Duration::from_secs(20);
+/// A process that came no further between two looks will not become a command: its directory or
+/// program may be on a file system that the workload itself serves.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
+/// How long it may take where it does get on: others may leave it little of the processor.
+const BECOMING: Duration = Duration::from_mins(2);
 /// Processes made ahead of their commands when it is quiet.
 pub const STOCK: usize = 4;
 
@@ -77,8 +80,8 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// It took too long.
-    #[error("the command did not begin within {} s", BECOMING.as_secs())]
-    Slow,
+    #[error("the command did not begin within {} s", .0.as_secs())]
+    Slow(Duration),
 }
 
 impl SpawnError {
@@ -280,9 +283,8 @@ impl Spawner {
             recruit.tell(request, &descriptors).await?;
             recruit.became(sign).await
         };
-        let told = timeout(BECOMING, told).await;
-        let failure = match told {
-            Err(_) => SpawnError::Slow,
+        let failure = match while_it_gets_on(recruit.pid, told).await {
+            Err(elapsed) => SpawnError::Slow(elapsed),
             Ok(Err(error)) => SpawnError::Talk(error),
             Ok(Ok(Become { failure: Some((step, errno)), .. })) => SpawnError::Become {
                 step: Step::from_number(step),
@@ -368,13 +370,72 @@ impl Spawner {
 
 /// From proc(5)'s `stat`: the flag `PF_EXITING`, a zombie, or a pending KILL.
 fn is_ending(stat: &str) -> bool {
-    // The name may hold anything; the fields begin after its last parenthesis, with number 3.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return true };
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let number = |at: usize| fields.get(at - 3).and_then(|text| text.parse::<u64>().ok());
-    let flags = number(9).unwrap_or(0);
-    let pending = number(31).unwrap_or(0);
-    fields.first() == Some(&"Z") || flags & 0x4 != 0 || pending & (1 << 8) != 0
+    let Some(stat) = Stat::of(stat) else { return true };
+    let flags = stat.number(9).unwrap_or(0);
+    let pending = stat.number(31).unwrap_or(0);
+    stat.state() == "Z" || flags & 0x4 != 0 || pending & (1 << 8) != 0
+}
+
+/// A process's `stat`, as proc(5) numbers its fields.
+struct Stat<'a>(Vec<&'a str>);
+
+impl<'a> Stat<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        // The name may hold anything; the fields begin after its last parenthesis, with number 3.
+        let (_, fields) = text.rsplit_once(')')?;
+        Some(Self(fields.split_whitespace().collect()))
+    }
+
+    fn state(&self) -> &str {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    fn number(&self, field: usize) -> Option<u64> {
+        self.0.get(field - 3)?.parse().ok()
+    }
+}
+
+/// Does work that a process has to end, for as long as the process gets on; otherwise says for how
+/// long that was waited for.
+async fn while_it_gets_on<T>(pid: i32, work: impl Future<Output = T>) -> Result<T, Duration> {
+    let mut work = pin!(work);
+    let began = Instant::now();
+    let mut before = None;
+    loop {
+        if let Ok(done) = timeout(BETWEEN_LOOKS, &mut work).await {
+            return Ok(done);
+        }
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let now = Progress::of(&String::from_utf8_lossy(&stat));
+        if now.is_none_or(|now| now.is_stuck(before)) || began.elapsed() >= BECOMING {
+            return Err(began.elapsed());
+        }
+        before = now;
+    }
+}
+
+/// How far a process has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Progress {
+    waits_for_a_processor: bool,
+    page_faults: u64,
+    clock_ticks: u64,
+}
+
+impl Progress {
+    fn of(stat: &str) -> Option<Self> {
+        let stat = Stat::of(stat)?;
+        Some(Self {
+            waits_for_a_processor: stat.state() == "R",
+            page_faults: stat.number(10)? + stat.number(12)?,
+            clock_ticks: stat.number(14)? + stat.number(15)?,
+        })
+    }
+
+    /// Whether it has come no further since the look before; the first look cannot tell.
+    fn is_stuck(self, before: Option<Self>) -> bool {
+        !self.waits_for_a_processor && before == Some(self)
+    }
 }
 
 /// A process that waits for its command (`recruit`).
@@ -515,14 +576,46 @@ async fn receive(control: &Descriptor) -> io::Result<(Answer, Vec<OwnedFd>)> {
 mod tests {
     use super::*;
 
+    fn stat(state: &str, flags: u64, minor_faults: u64, pending: u64) -> String {
+        format!(
+            "7 (a) b) {state} 0 1 1 0 -1 {flags} {minor_faults} 2 3 4 5 6 7 8 20 0 1 0 100 1000 10 \
+             18446744073709551615 1 1 0 0 0 {pending} 0 0 0 0 0 17"
+        )
+    }
+
+    #[test]
+    fn a_process_that_gets_on_is_told_from_a_stuck_one() {
+        let progress =
+            |state, minor_faults| Progress::of(&stat(state, 0, minor_faults, 0)).unwrap();
+        assert_eq!(
+            progress("S", 7),
+            Progress { waits_for_a_processor: false, page_faults: 10, clock_ticks: 11 }
+        );
+        assert!(!progress("D", 7).is_stuck(None));
+        assert!(progress("D", 7).is_stuck(Some(progress("D", 7))));
+        assert!(!progress("D", 8).is_stuck(Some(progress("D", 7))));
+        assert!(!progress("R", 7).is_stuck(Some(progress("R", 7))));
+        assert_eq!(Progress::of(""), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_waited_for_while_its_process_gets_on() {
+        let itself = std::process::id() as i32;
+        let done = tokio::time::sleep(Duration::from_secs(9));
+        assert_eq!(while_it_gets_on(itself, done).await, Ok(()));
+        // One that ended without its work will never do it.
+        let nobody = while_it_gets_on(i32::MAX, std::future::pending::<()>()).await;
+        assert_eq!(nobody, Err(BETWEEN_LOOKS));
+        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let slow = while_it_gets_on(busy.id() as i32, std::future::pending::<()>()).await;
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert_eq!(slow, Err(BECOMING));
+    }
+
     #[test]
     fn an_ending_init_is_seen_before_it_is_gone() {
-        let stat = |state: &str, flags: u64, pending: u64| {
-            format!(
-                "7 (a) b) {state} 0 1 1 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 100 1000 10 \
-                 18446744073709551615 1 1 0 0 0 {pending} 0 0 0 0 0 17"
-            )
-        };
+        let stat = |state: &str, flags, pending| stat(state, flags, 1, pending);
         assert!(!is_ending(&stat("S", 0x40_0100, 0)));
         assert!(is_ending(&stat("S", 0x40_0100, 256)));
         assert!(is_ending(&stat("R", 0x4, 0)));

@@ -155,15 +155,29 @@ impl Directory {
 
     /// Whether somebody (in this process or another) holds a lock; never makes the lock file.
     pub fn is_locked(&self, name: &str) -> Result<bool, DirectoryError> {
+        self.look_at_lock(name, lock::is_held).map(Option::unwrap_or_default)
+    }
+
+    /// Waits (blocking) until nobody holds a lock; never makes the lock file, which another may be
+    /// removing with all the directory.
+    pub fn wait_until_unlocked(&self, name: &str) -> Result<(), DirectoryError> {
+        self.look_at_lock(name, lock::wait_until_free).map(Option::unwrap_or_default)
+    }
+
+    /// `None` where there is no such file.
+    fn look_at_lock<T>(
+        &self,
+        name: &str,
+        look: impl FnOnce(&File) -> io::Result<T>,
+    ) -> Result<Option<T>, DirectoryError> {
         let path = self.entry(name)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match openat(&*self.handle, name, flags, Mode::empty()) {
-            Ok(file) => {
-                lock::is_held(&file.into()).map_err(|source| DirectoryError::Lock { path, source })
-            }
-            Err(rustix::io::Errno::NOENT) => Ok(false),
-            Err(error) => Err(DirectoryError::Lock { path, source: error.into() }),
-        }
+        let looked = match openat(&*self.handle, name, flags, Mode::empty()) {
+            Ok(file) => look(&file.into()).map(Some),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        looked.map_err(|source| DirectoryError::Lock { path, source })
     }
 
     /// Removes a file or socket; that there is none is fine.

@@ -36,8 +36,8 @@ impl Lock {
         }
     }
 
-    /// Takes the lock unless somebody holds it. Somebody who only looks ([`is_held`]) does not
-    /// count, though looking takes the lock, shared, for a moment.
+    /// Takes the lock unless somebody holds it. Somebody who only looks ([`is_held`],
+    /// [`wait_until_free`]) does not count, though looking takes the lock, shared, for a moment.
     pub(crate) fn attempt(file: File) -> io::Result<Option<Self>> {
         const ATTEMPTS: u32 = 1000;
         for _ in 0..ATTEMPTS {
@@ -49,6 +49,17 @@ impl Lock {
             }
         }
         Ok(None)
+    }
+}
+
+/// Waits until nobody holds the lock of this file.
+pub(crate) fn wait_until_free(file: &File) -> io::Result<()> {
+    loop {
+        match flock(file, FlockOperation::LockShared) {
+            Ok(()) => return Ok(flock(file, FlockOperation::Unlock)?),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -89,6 +89,24 @@ fn a_lock_has_one_holder_until_it_is_dropped() {
 }
 
 #[test]
+fn who_waits_for_a_locks_end_makes_no_file() {
+    let (_root, directory) = awkward();
+    directory.wait_until_unlocked("keeper.lock").unwrap();
+    assert!(entries(&directory).is_empty());
+    let lock = directory.try_lock("keeper.lock").unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            directory.wait_until_unlocked("keeper.lock").unwrap();
+            directory.read("ended", 1).unwrap().is_some()
+        });
+        directory.write_whole("ended", b"").unwrap();
+        drop(lock);
+        assert!(waiting.join().unwrap(), "not before it was given back");
+    });
+    assert!(directory.try_lock("keeper.lock").unwrap().is_some());
+}
+
+#[test]
 fn looking_at_a_lock_never_makes_an_attempt_fail() {
     let (_root, directory) = awkward();
     std::thread::scope(|scope| {

@@ -23,6 +23,10 @@ use crate::{
 /// emulated guest under load is slow; a guest that is silent for longer is as good as dead.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long it may take to start a command: the agent waits for its process for as long as that gets
+/// on, two minutes at most, since other commands may leave it little of the processor.
+const BEGIN: Duration = Duration::from_secs(150);
+
 /// Reaches one guest's agent.
 #[derive(Clone, Debug)]
 pub struct Link {
@@ -49,7 +53,8 @@ impl Link {
 
     /// Opens a stream, sends the call, and reads the one reply.
     pub(crate) async fn call(&self, verb: Verb) -> Result<(reply::Result, Stream), LinkError> {
-        self.call_within(verb, ANSWER).await
+        let limit = if matches!(verb, Verb::StartExec(_)) { BEGIN } else { ANSWER };
+        self.call_within(verb, limit).await
     }
 
     pub(crate) async fn call_within(
@@ -64,7 +69,9 @@ impl Link {
                 self.places.passing().await
             };
             let call = Call { generation: GENERATION, verb: Some(verb) };
+            let turn = self.places.turn().await;
             let mut stream = Stream::open(&self.directory, place, &call).await?;
+            drop(turn);
             let frame = stream.reader.expect().await?;
             let reply: Reply = frame.message().map_err(LinkError::Frame)?;
             match reply.result {

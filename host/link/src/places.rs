@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::stream::LinkError;
 
@@ -15,17 +15,25 @@ use crate::stream::LinkError;
 const ALL: usize = 448;
 /// Of these, streams that stay open for as long as somebody wants.
 const STAYING: usize = 384;
+/// Streams that are being opened at once: Firecracker gives one up whose guest has not taken it
+/// within two seconds, which a slow guest does not where many come together.
+const OPENING: usize = 16;
 
 /// The places of one guest.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: Arc<Semaphore>,
     staying: Arc<Semaphore>,
+    opening: Semaphore,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(ALL)), staying: Arc::new(Semaphore::new(STAYING)) }
+        Self {
+            all: Arc::new(Semaphore::new(ALL)),
+            staying: Arc::new(Semaphore::new(STAYING)),
+            opening: Semaphore::new(OPENING),
+        }
     }
 }
 
@@ -39,6 +47,11 @@ impl Places {
     /// A place for a call that is answered soon; waits until there is one.
     pub(crate) async fn passing(&self) -> Place {
         Place { _held: [self.all.clone().acquire_owned().await.ok(), None] }
+    }
+
+    /// The turn of a stream that is being opened, until it is dropped.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.opening.acquire().await.ok()
     }
 
     /// A place for a call that stays; an error where there are too many of these.

@@ -191,7 +191,8 @@ impl Watch {
             self.control = None;
         }
         let directory = self.directory.clone();
-        let free = tokio::task::spawn_blocking(move || drop(directory.lock("keeper.lock")));
+        let free =
+            tokio::task::spawn_blocking(move || directory.wait_until_unlocked("keeper.lock"));
         let _ = tokio::time::timeout(PATIENCE, free).await;
     }
 

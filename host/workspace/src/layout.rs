@@ -9,6 +9,7 @@
 //! workspaces/<id>/vm/          the keeper's directory (made anew for each start)
 //! workspaces/<id>/execs/       copies of finished execs' output
 //! workspaces/<id>/services/    copies of services' logs
+//! workspaces/<id>.removing/    what is being deleted
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -55,7 +55,8 @@ impl Vm {
         }
         // The kernel closes the sockets of a dying process before it releases its locks.
         let directory = self.directory.clone();
-        let released = tokio::task::spawn_blocking(move || directory.lock("keeper.lock").map(drop));
+        let released =
+            tokio::task::spawn_blocking(move || directory.wait_until_unlocked("keeper.lock"));
         let _ = tokio::time::timeout(END, released).await;
     }
 

@@ -182,10 +182,19 @@ impl Owner {
     }
 }
 
+/// Takes a directory out of its place first, so that whoever is still about to write there (the end of
+/// a copy) finds nothing; safe to repeat.
 async fn remove_tree(directory: PathBuf) -> Result<(), WorkspaceError> {
-    tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&directory) {
+    let there = |done: std::io::Result<()>| match done {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(WorkspaceError::file(directory)),
+        other => other,
+    };
+    let removing = directory.with_extension("removing");
+    tokio::task::spawn_blocking(move || {
+        there(std::fs::remove_dir_all(&removing))
+            .and_then(|()| there(std::fs::rename(&directory, &removing)))
+            .and_then(|()| there(std::fs::remove_dir_all(&removing)))
+            .map_err(WorkspaceError::file(directory))
     })
     .await
     .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
