@@ -30,7 +30,7 @@ pub struct Launch {
     /// A file that it finds open, for reading, as its descriptor 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<PathBuf>,
-    /// Whether nobody waits for this VM: it and its keeper run at the lowest priority, and end when
+    /// Whether nobody waits for this VM: it and its keeper run at a low priority, and end when
     /// the keeper's standard input does, that is, with whoever started it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_background: bool,

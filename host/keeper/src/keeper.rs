@@ -158,12 +158,12 @@ fn read_launch(
     }
 }
 
-/// Leaves the processor to everybody else. Where sessions are weighed as groups (sched(7),
-/// autogroup), it is the group's weight that counts.
+/// Leaves the processor to everybody else, but for a tenth, so that the work ends some day. Where
+/// sessions are weighed as groups (sched(7), autogroup), it is the group's weight that counts.
 fn recede() {
-    const LOWEST: i32 = 19;
-    let _ = rustix::process::setpriority_process(None, LOWEST);
-    let _ = std::fs::write("/proc/self/autogroup", LOWEST.to_string());
+    const LOW: i32 = 10;
+    let _ = rustix::process::setpriority_process(None, LOW);
+    let _ = std::fs::write("/proc/self/autogroup", LOW.to_string());
 }
 
 /// Our standard input, which ends with whoever started us. Another handle on it, since the

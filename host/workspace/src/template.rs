@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::{error::state_unwritable, platform::blocking};
 
-/// How long the machine that is saved may take; it runs at the lowest priority.
+/// How long the machine that is saved may take; it runs at a low priority.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What is known of templates in this node.
