@@ -342,7 +342,8 @@ command = ["sleep", "1000"]
     assert up() == {"back": "unchanged", "front": "unchanged"}
     assert up(env={"TIME": "1001"}) == {"back": "unchanged", "front": "restarted"}
     assert ws.services["front"].status().source == "pyro.toml"
-    ws.run("printf '[services.job]\\ncommand = \"echo no; exit 3\"\\n' > pyro.toml", check=True)
+    job = '[services.job]\ncommand = "echo no; exit 3"\nready_file = "/nowhere"'
+    ws.run(f"echo '{job}' > pyro.toml", check=True)
     with pytest.raises(ServicesFailedError) as raised:
         ws.services.up(remove_orphans=True)
     actions = {one["service_name"]: one["action"] for one in raised.value.result["services"]}

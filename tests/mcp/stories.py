@@ -846,7 +846,7 @@ async def services_come_up_from_a_file_in_the_workspace() -> str:
         assert "web  started, is running and ready" in text(up), text(up)
         again = await client.call_tool("service_up", where)
         assert {one["action"] for one in again.structured_content["services"]} == {"unchanged"}
-        await write(db + '[services.web]\ncommand = "echo no such port; exit 5"\n')
+        await write(db + '[services.web]\ncommand = "echo no such port; exit 5"\nready_file = "/nowhere"\n')
         broken = await client.call_tool("service_up", where)
         assert broken.is_error and broken.structured_content["code"] == "services_failed"
         for told in ["service_exited", "no such port", "services_failed"]:

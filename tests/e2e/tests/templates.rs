@@ -70,10 +70,10 @@ fn a_restored_machine_keeps_what_it_is_given() {
 #[test]
 fn another_size_is_another_template() {
     let home = with_template();
-    let larger = home.workspace_with(&["-m", "320", "--vcpus", "2", "debian:12"]);
+    let larger = home.workspace_with(&["-m", "320", "--cpus", "2", "debian:12"]);
     assert!(!larger.was_restored());
     wait_until(MADE, "a second template is made", || home.templates().len() == 2);
-    let next = home.workspace_with(&["-m", "320", "--vcpus", "2", "debian:12"]);
+    let next = home.workspace_with(&["-m", "320", "--cpus", "2", "debian:12"]);
     assert!(next.was_restored());
     assert_eq!(next.sh("nproc").ok().text(), "2");
     // Each of its processors has work, and a clock that runs.
