@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pyro-directory",
             "pyro-image",
             "pyro-link",
+            "pyro-listen",
             "pyro-store",
             "pyro-vmm",
             "pyro-wire",

@@ -8,6 +8,7 @@
 mod environment;
 mod exec;
 mod node;
+mod port;
 mod service;
 mod stream;
 mod up;
@@ -22,6 +23,10 @@ pub use exec::{
     SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
 };
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};
+pub use port::{
+    Port, PortList, PortPublication, PublishPort, PublishPorts, PublishedPort, PublishedPorts,
+    UnpublishPorts, UnpublishedPorts,
+};
 pub use pyro_core::{
     Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,
     RestartPolicy, ServiceName, ServiceSpec, ServiceState,

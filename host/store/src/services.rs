@@ -52,6 +52,22 @@ impl Store {
         transaction.commit().map_err(failed())
     }
 
+    /// Keeps a service as it stands, unless something newer is kept of it.
+    pub fn keep_service(
+        &self,
+        workspace: WorkspaceId,
+        service: &ServiceRecord,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        let failed = || failed("keep a service");
+        let transaction = connection.transaction().map_err(failed())?;
+        let kept = kept_revision(&transaction, workspace, &service.name).map_err(failed())?;
+        if service.revision >= kept {
+            save(&transaction, workspace, service).map_err(failed())?;
+        }
+        transaction.commit().map_err(failed())
+    }
+
     /// Forgets a service.
     pub fn remove_service(
         &self,

@@ -335,6 +335,7 @@ pub(crate) mod tests {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            published: Vec::new(),
         }
     }
 

@@ -23,6 +23,7 @@ mod output;
 mod owner;
 mod platform;
 mod port;
+mod published;
 mod registry;
 mod service;
 mod state;
@@ -35,10 +36,11 @@ pub use layout::occupied_bytes;
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use port::{Carried, PortConnection};
+pub use published::{PortRequest, PortRow, PortState, PortStatus};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
 pub use pyro_store::{
-    ExecRecord, ExecState, OnExpiry, Phase, ServiceEvent, ServiceRecord, WorkspaceKind,
-    WorkspaceRecord,
+    ExecRecord, ExecState, OnExpiry, Phase, PublishedPort, ServiceEvent, ServiceRecord,
+    WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

@@ -66,6 +66,10 @@ impl Context {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn find(&self, id: WorkspaceId) -> Option<Handle> {
+        self.handles().get(&id).cloned()
+    }
+
     pub(crate) fn forget(&self, id: WorkspaceId) {
         self.handles().remove(&id);
     }
@@ -170,6 +174,7 @@ impl Workspaces {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            published: Vec::new(),
         };
         context.store.save_workspace_durably(&record)?;
         let (tell, told) = oneshot::channel();
@@ -353,6 +358,7 @@ mod tests {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            published: Vec::new(),
         }
     }
 
