@@ -12,8 +12,9 @@ use crate::{
     call::Call,
 };
 
-/// Ports of a list that are shown at a time.
-const MOST: usize = 50;
+/// Ports of a list that are shown at a time, and addresses of each.
+const MOST: usize = 25;
+const MOST_ADDRESSES: usize = 4;
 
 /// `GUEST` or `HOST:GUEST`, each.
 pub(crate) fn ports(arguments: &Arguments, name: &str) -> Result<Vec<PublishPort>, Problem> {
@@ -83,7 +84,7 @@ pub(crate) async fn list(call: &Call) -> Result<Answer, Problem> {
     let total = list.ports.len();
     list.ports = list.ports.into_iter().skip(skip).take(MOST).collect();
     for port in &mut list.ports {
-        port.listening_addresses.truncate(MOST);
+        port.listening_addresses.truncate(MOST_ADDRESSES);
     }
     let mut text = format!("{total} ports of workspace {}\n", list.workspace_id);
     for port in &list.ports {
