@@ -296,6 +296,10 @@ mod tests {
         }
         assert!(!store.keep_service_event(id, Some(2), &event(9, "again")).unwrap());
         assert_eq!(store.events_after(id, 0, 10).unwrap().len(), 3);
+        for (revision, kept) in [(6, 8), (9, 9)] {
+            store.keep_service(id, &event(revision, "call").service).unwrap();
+            assert_eq!(store.services(id).unwrap()[0].revision, kept);
+        }
     }
 
     #[test]

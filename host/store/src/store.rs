@@ -349,6 +349,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_record_of_a_pyro_that_published_no_ports_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pyro.db");
+        let record = workspace(1, Some("one"));
+        Store::open(&path).unwrap().save_workspace_durably(&record).unwrap();
+        let edit = "UPDATE workspaces SET record = json_remove(record, '$.published')";
+        assert_eq!(Connection::open(&path).unwrap().execute(edit, []).unwrap(), 1);
+        assert_eq!(Store::open(&path).unwrap().workspaces().unwrap(), [record]);
+    }
+
+    #[test]
     fn a_name_belongs_to_one_workspace() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("pyro.db")).unwrap();

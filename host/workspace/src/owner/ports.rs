@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -40,6 +40,8 @@ pub(super) struct Ports {
     failed: HashMap<PublishedPort, String>,
     /// Services that are being started: their ports are kept for them.
     held: HashMap<ServiceName, usize>,
+    /// Services changed, and nobody has looked at what that means for their ports.
+    pub(super) services_changed: Arc<AtomicBool>,
 }
 
 /// A port that is listened on.
@@ -75,6 +77,7 @@ impl Taken {
 impl Owner {
     /// Takes and releases ports, so that they are as they are to be; tells how they stand.
     pub(super) async fn settle_ports(&mut self) {
+        self.ports.services_changed.store(false, Ordering::SeqCst);
         if self.record.published.is_empty() && self.ports.taken.is_empty() {
             return;
         }

@@ -204,6 +204,7 @@ impl Owner {
             link: follower.live.link.clone(),
             vm: follower.live.vm.clone(),
             requests: self.requests.clone(),
+            told: self.ports.services_changed.clone(),
         };
         self.context.tasks.spawn(follower.run());
         self.context.tasks.spawn(services.run());

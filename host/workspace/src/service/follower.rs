@@ -2,7 +2,10 @@
 //! each change once.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -50,6 +53,8 @@ pub(crate) struct ServiceFollower {
     pub(crate) link: Link,
     pub(crate) vm: Vm,
     pub(crate) requests: mpsc::WeakUnboundedSender<Request>,
+    /// Set while the owner has been told of changes and has not looked at them yet.
+    pub(crate) told: Arc<AtomicBool>,
 }
 
 impl ServiceFollower {
@@ -90,6 +95,10 @@ impl ServiceFollower {
     }
 
     fn tell_owner(&self) {
+        // However many changes there are, one look is enough.
+        if self.told.swap(true, Ordering::SeqCst) {
+            return;
+        }
         if let Some(requests) = self.requests.upgrade() {
             let _ = requests.send(Request::ServicesChanged { reply: None });
         }
