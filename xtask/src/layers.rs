@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // On the host, from the bottom up.
     ("pyro-api", &["pyro-core"]),
     ("pyro-manifest", &["pyro-core"]),
+    ("pyro-listen", &["pyro-core"]),
     ("pyro-link", &["pyro-wire", "pyro-core", "pyro-directory"]),
     ("pyro-image", &["pyro-core", "pyro-directory"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),
@@ -46,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pyro-directory",
             "pyro-image",
             "pyro-link",
+            "pyro-listen",
             "pyro-store",
             "pyro-vmm",
             "pyro-wire",
@@ -59,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pyro-core",
             "pyro-directory",
             "pyro-image",
+            "pyro-listen",
             "pyro-manifest",
             "pyro-workspace",
         ],
@@ -70,7 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // What people and agents touch.
     ("pyro-client", &["pyro-api", "pyro-core", "pyro-directory"]),
-    ("pyro-cli", &["pyro-client", "pyro-api", "pyro-core"]),
+    ("pyro-cli", &["pyro-client", "pyro-api", "pyro-core", "pyro-listen"]),
     ("pyro-mcp", &["pyro-client", "pyro-api", "pyro-core", "pyro-directory"]),
     // Assembly: the layers it starts, and the settings they take.
     (

@@ -59,7 +59,7 @@ impl Invocation {
         let (shown, verb) = if is_workspace(first) {
             let verb = words.next()?;
             (format!("workspace {verb}"), verb)
-        } else if matches!(first, "cp" | "forward" | "diff") {
+        } else if matches!(first, "cp" | "diff") {
             return Some(first.to_owned());
         } else {
             return None;
@@ -70,7 +70,6 @@ impl Invocation {
                 | "disk"
                 | "export"
                 | "file"
-                | "forward"
                 | "network"
                 | "patch"
                 | "port"
@@ -142,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_known_by_name() {
         assert_eq!(of("pyro workspace snapshot list w").unbuilt().unwrap(), "workspace snapshot");
-        assert_eq!(of("pyro forward w 80").unbuilt().unwrap(), "forward");
+        assert_eq!(of("pyro cp a w:b").unbuilt().unwrap(), "cp");
         assert_eq!(of("pyro ws svc up w").unbuilt(), None);
         assert_eq!(of("pyro shell w").unbuilt(), None);
     }

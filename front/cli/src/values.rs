@@ -1,6 +1,9 @@
 //! How values of flags are read: durations, sizes, pairs; and the nearest right spelling.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use pyro_core::Mebibytes;
 
@@ -37,6 +40,82 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must be KEY=VALUE".to_owned()),
     }
+}
+
+/// A port of this host and the port of a workspace that it reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Forward {
+    /// None: the guest's number; 0: any.
+    pub(crate) host: Option<u16>,
+    pub(crate) guest: u16,
+}
+
+/// Reads `GUEST` or `HOST:GUEST`.
+pub(crate) fn forward(text: &str) -> Result<Forward, String> {
+    let rule = "it is GUEST or HOST:GUEST, ports from 1 to 65535; a HOST of 0 is any that is free";
+    let port = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| is_number).ok_or_else(|| rule.to_owned())
+    };
+    let (host, guest) = match text.split_once(':') {
+        Some((host, guest)) => (Some(port(host)?), port(guest)?),
+        None => (None, port(text)?),
+    };
+    if guest == 0 {
+        return Err(rule.to_owned());
+    }
+    Ok(Forward { host, guest })
+}
+
+/// A port to publish, and the address of this host that was named with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Publication {
+    pub(crate) bind: Option<Bind>,
+    pub(crate) port: Forward,
+}
+
+/// Reads `GUEST`, `HOST:GUEST`, and either after an address and a colon.
+pub(crate) fn publication(text: &str) -> Result<Publication, String> {
+    let is_address =
+        |text: &str| text.contains(['.', '[']) || text.eq_ignore_ascii_case("localhost");
+    let at = match text.find(']') {
+        Some(end) => (text.get(end + 1..end + 2) == Some(":")).then_some(end + 1),
+        None => text.find(':'),
+    };
+    let named = at.map(|at| (&text[..at], &text[at + 1..]));
+    match named.filter(|(address, _)| is_address(address)) {
+        Some((address, port)) => {
+            Ok(Publication { bind: Some(bind(address)?), port: forward(port)? })
+        }
+        None => Ok(Publication { bind: None, port: forward(text)? }),
+    }
+}
+
+/// An address of this host to listen on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bind(Option<IpAddr>);
+
+impl Bind {
+    /// None: `localhost`, v4 and v6.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
+    /// Whether others than this host may connect.
+    pub(crate) fn is_open(self) -> bool {
+        self.0.is_some_and(|address| !address.to_canonical().is_loopback())
+    }
+}
+
+/// Reads an address, or `localhost`.
+pub(crate) fn bind(text: &str) -> Result<Bind, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Bind(None));
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map(|address| Bind(Some(address))).map_err(|_| {
+        "it is an IPv4 or IPv6 address of this host, such as 192.0.2.1, 0.0.0.0 or ::1".to_owned()
+    })
 }
 
 /// This moment in Unix seconds.
@@ -88,6 +167,24 @@ mod tests {
         }
         for bad in ["", "s", "-1", "5x", "1m30s", "1.2.3", "99999999999999999999999999d", "٣"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_to_publish_may_name_an_address() {
+        let port = |bind: Option<&str>, host, guest| {
+            let bind = bind.map(|text| super::bind(text).unwrap());
+            Ok(Publication { bind, port: Forward { host, guest } })
+        };
+        assert_eq!(publication("8000"), port(None, None, 8000));
+        assert_eq!(publication("0:8000"), port(None, Some(0), 8000));
+        assert_eq!(publication("0.0.0.0:8000"), port(Some("0.0.0.0"), None, 8000));
+        assert_eq!(publication("[::1]:8080:8000"), port(Some("::1"), Some(8080), 8000));
+        assert_eq!(publication("localhost:1:2"), port(Some("localhost"), Some(1), 2));
+        for bad in
+            ["", ":", "0", "1:0", "1:2:3", "::1:2", "[::1]", "[::1]8000", "x:1", "1.2:3", "65536"]
+        {
+            assert!(publication(bad).is_err(), "{bad}");
         }
     }
 

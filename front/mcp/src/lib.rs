@@ -17,6 +17,7 @@ mod http;
 mod log;
 mod output;
 mod parameter;
+mod port;
 mod profile;
 mod progress;
 mod prompts;

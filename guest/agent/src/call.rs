@@ -21,7 +21,7 @@ use crate::{
     agent::Agent,
     clock, console,
     exec::{self, Exec, Input, Order},
-    file,
+    file, forward,
     frames::{FrameReader, FrameWriter, StreamError},
     personal, power,
     refusal::Refusal,
@@ -145,6 +145,7 @@ where
             return service::read_events(call.sequence, reader, writer, agent).await;
         }
         Verb::ReadFile(call) => return file::read(call, writer, agent).await,
+        Verb::ConnectPort(call) => return forward::forward(call, reader, writer, agent).await,
         verb => tokio::select! {
             biased;
             answered = service::answer(verb, agent) => answered,

@@ -23,6 +23,9 @@ pub enum StreamError {
     /// A message that the other side would not take.
     #[error("a message of {0} bytes is too long for the host")]
     Oversized(usize),
+    /// The connection that it carries broke.
+    #[error("the connection to the port")]
+    Port(#[source] io::Error),
     /// It ended in the middle of a frame.
     #[error("the host's stream ended within a frame")]
     Cut,

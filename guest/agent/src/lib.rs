@@ -26,6 +26,7 @@ mod descriptor;
 mod drives;
 mod exec;
 mod file;
+mod forward;
 mod frames;
 mod personal;
 mod power;

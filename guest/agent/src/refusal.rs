@@ -97,6 +97,17 @@ pub enum Refusal {
     /// The process could not be started otherwise.
     #[error("the command could not be started")]
     Spawn(#[source] SpawnError),
+    /// Nobody accepts a connection there.
+    #[error("cannot connect to {host}:{port}")]
+    NotConnected {
+        /// The host, as the workload sees it.
+        host: String,
+        /// The port.
+        port: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The clock could not be set.
     #[error("setting the clock")]
     Clock(#[source] io::Error),
@@ -230,6 +241,7 @@ impl Refusal {
             Self::NotExecutable { .. } => "command_not_executable",
             Self::WorkingDirectory { .. } => "working_directory_not_found",
             Self::UserNotFound(_) => "user_not_found",
+            Self::NotConnected { .. } => "port_not_connected",
             Self::Clock(_) => "clock_failed",
             Self::InvalidService(_) => "invalid_service",
             Self::ServiceNotFound(_) => "service_not_found",

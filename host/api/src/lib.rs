@@ -8,6 +8,7 @@
 mod environment;
 mod exec;
 mod node;
+mod port;
 mod service;
 mod stream;
 mod up;
@@ -22,6 +23,10 @@ pub use exec::{
     SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
 };
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};
+pub use port::{
+    Port, PortList, PortPublication, PublishPort, PublishPorts, PublishedPort, PublishedPorts,
+    UnpublishPorts, UnpublishedPorts,
+};
 pub use pyro_core::{
     Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,
     RestartPolicy, ServiceName, ServiceSpec, ServiceState,
@@ -32,8 +37,8 @@ pub use service::{
     StopService, WorkspaceEvent,
 };
 pub use stream::{
-    ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, STREAM_PROTOCOL, ServerControl,
-    StreamFrame, StreamKind, stream_header,
+    ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, PORT_PROTOCOL, STREAM_PROTOCOL,
+    ServerControl, StreamFrame, StreamKind, stream_header,
 };
 pub use up::{
     DownResult, DownService, DownServices, GivenFile, ManifestNeeds, ManifestRequest, NamedEnvFile,

@@ -11,6 +11,9 @@ use crate::{ExecResult, Problem, Terminal};
 /// The token of the HTTP `Upgrade` header.
 pub const STREAM_PROTOCOL: &str = "pyro-stream";
 
+/// The `Upgrade` of a connection to a port: its bytes and nothing else, each direction ended by itself.
+pub const PORT_PROTOCOL: &str = "pyro-port";
+
 /// Bytes before a frame's payload.
 pub const HEADER_BYTES: usize = 5;
 

@@ -86,6 +86,31 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Sends a call that asks for an upgrade, and takes the connection over: it, and what was read of
+    /// it already.
+    pub(crate) async fn take_over(
+        mut self,
+        protocol: &'static str,
+        stream: UnixStream,
+    ) -> Result<(UnixStream, Bytes), ClientError> {
+        self.upgrade = Some(protocol);
+        let name = self.name();
+        let response = self.send(stream).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let detail = format!("{} instead of a stream", response.status());
+            return Err(ClientError::Reply { call: name, detail });
+        }
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|source| ClientError::Lost { call: name, source })?;
+        let parts = upgraded
+            .downcast::<TokioIo<UnixStream>>()
+            .expect("every connection of this client is a Unix stream");
+        Ok((parts.io.into_inner(), parts.read_buf))
+    }
+}
+
 /// The whole body of an answer.
 pub(crate) async fn collect(
     call: &str,

@@ -3,8 +3,6 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use hyper_util::rt::TokioIo;
 use pyro_api::{
     ClientControl, ExecResult, HEADER_BYTES, MAX_FRAME, STREAM_PROTOCOL, ServerControl,
     StreamFrame, StreamKind, Terminal, VmCleanup, stream_header,
@@ -66,22 +64,10 @@ pub enum ExecEvent {
 
 impl ExecStream {
     /// Sends a call that asks for the upgrade, and takes the connection over.
-    pub(crate) async fn open(mut call: Call, stream: UnixStream) -> Result<Self, ClientError> {
-        call.upgrade = Some(STREAM_PROTOCOL);
-        let name = call.name();
-        let response = call.send(stream).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let detail = format!("{} instead of a stream", response.status());
-            return Err(ClientError::Reply { call: name, detail });
-        }
-        let upgraded = hyper::upgrade::on(response)
-            .await
-            .map_err(|source| ClientError::Lost { call: name, source })?;
-        let parts = upgraded
-            .downcast::<TokioIo<UnixStream>>()
-            .expect("every connection of this client is a Unix stream");
-        let (reader, writer) = parts.io.into_inner().into_split();
-        let buffer = BytesMut::from(parts.read_buf);
+    pub(crate) async fn open(call: Call, stream: UnixStream) -> Result<Self, ClientError> {
+        let (socket, buffer) = call.take_over(STREAM_PROTOCOL, stream).await?;
+        let (reader, writer) = socket.into_split();
+        let buffer = BytesMut::from(buffer);
         Ok(Self {
             sender: ExecSender { writer },
             receiver: ExecReceiver { reader, buffer, exec: None, ended: false },

@@ -38,7 +38,7 @@ pub struct Link {
 /// meant: it is little, and never refused.
 fn stays(verb: &Verb) -> bool {
     match verb {
-        Verb::WaitService(_) | Verb::AttachExec(_) => true,
+        Verb::WaitService(_) | Verb::AttachExec(_) | Verb::ConnectPort(_) => true,
         Verb::ReadServiceLog(call) => call.follow,
         Verb::StartExec(call) => call.attach,
         _ => false,

@@ -7,10 +7,12 @@
 mod call;
 mod exec;
 mod places;
+mod port;
 mod service;
 mod stream;
 
 pub use call::{Link, Watching};
 pub use exec::{ExecSender, ExecStream, Output, OutputReader};
+pub use port::{PortReader, PortWriter};
 pub use service::{LogReader, ServiceEvents};
 pub use stream::{LinkError, Stream};

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use crate::routes::{environments, execs, node, run, services, up, workspaces};
+use crate::routes::{environments, execs, node, ports, run, services, up, workspaces};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,6 +55,10 @@ use crate::routes::{environments, execs, node, run, services, up, workspaces};
         up::needs,
         up::up,
         up::down,
+        ports::list,
+        ports::publish,
+        ports::unpublish,
+        ports::connect,
         run::run,
     ),
     components(schemas(pyro_api::BuildEvent, pyro_api::ErrorBody, pyro_api::RunResult,))

@@ -40,25 +40,47 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The upgrade a request asks for.
 pub(crate) fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failure> {
+    upgrade_to(STREAM_PROTOCOL, request)
+}
+
+/// The upgrade to a protocol.
+pub(crate) fn upgrade_to(
+    protocol: &'static str,
+    request: &mut Request,
+) -> Result<OnUpgrade, Failure> {
     let asked = request
         .headers()
         .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(STREAM_PROTOCOL.as_bytes()));
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
     request.extensions_mut().remove::<OnUpgrade>().filter(|_| asked).ok_or_else(|| {
         Failure(
             Problem::invalid("upgrade_required", "this route answers on an upgraded connection")
-                .hint(format!("send Connection: Upgrade and Upgrade: {STREAM_PROTOCOL}")),
+                .hint(format!("send Connection: Upgrade and Upgrade: {protocol}")),
         )
     })
 }
 
 /// The answer that switches protocols.
 pub(crate) fn switching() -> Response {
+    switching_to(STREAM_PROTOCOL)
+}
+
+/// The answer that switches to a protocol.
+pub(crate) fn switching_to(protocol: &'static str) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(STREAM_PROTOCOL));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(protocol));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     *response.body_mut() = Body::empty();
     response
+}
+
+/// The socket of an upgraded connection, and what was read from it already.
+pub(crate) async fn taken_over(upgrade: OnUpgrade) -> Result<(UnixStream, Bytes), Problem> {
+    let failed = |why: String| Problem::failed("upgrade_failed", why);
+    let upgraded = upgrade.await.map_err(|error| failed(error.to_string()))?;
+    let parts = Upgraded::downcast::<TokioIo<UnixStream>>(upgraded)
+        .map_err(|_| failed("the connection is not a Unix socket".into()))?;
+    Ok((parts.io.into_inner(), parts.read_buf))
 }
 
 /// A client's side of an upgraded connection.
@@ -82,15 +104,12 @@ type HangUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Client {
     /// Completes the upgrade.
     pub(crate) async fn accept(upgrade: OnUpgrade) -> Result<Self, Problem> {
+        let (socket, read_buf) = taken_over(upgrade).await?;
         let failed = |why: String| Problem::failed("upgrade_failed", why);
-        let upgraded = upgrade.await.map_err(|error| failed(error.to_string()))?;
-        let parts = Upgraded::downcast::<TokioIo<UnixStream>>(upgraded)
-            .map_err(|_| failed("the connection is not a Unix socket".into()))?;
-        let socket = parts.io.into_inner();
         let hang_up = hang_up(&socket).map_err(|error| failed(error.to_string()))?;
         let (read, write) = socket.into_split();
         Ok(Self {
-            reader: ClientReader { half: read, buffer: BytesMut::from(&parts.read_buf[..]) },
+            reader: ClientReader { half: read, buffer: BytesMut::from(&read_buf[..]) },
             writer: ClientWriter { half: write },
             hang_up,
         })

@@ -13,7 +13,7 @@ mod services;
 mod store;
 
 pub use record::{
-    ExecRecord, ExecState, LastCommand, OnExpiry, Phase, ServiceEvent, ServiceExit, ServiceRecord,
-    WorkspaceKind, WorkspaceRecord,
+    ExecRecord, ExecState, LastCommand, OnExpiry, Phase, PublishedPort, ServiceEvent, ServiceExit,
+    ServiceRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use store::{Store, StoreError};

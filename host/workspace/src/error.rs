@@ -206,6 +206,7 @@ impl From<WorkspaceError> for Problem {
                     "service_already_running"
                     | "service_not_running"
                     | "service_needed"
+                    | "port_not_connected"
                     | "too_many_streams" => Self::conflict(code, message),
                     _ => Self::failed(code, message),
                 };

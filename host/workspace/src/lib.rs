@@ -22,6 +22,8 @@ mod layout;
 mod output;
 mod owner;
 mod platform;
+mod port;
+mod published;
 mod registry;
 mod service;
 mod state;
@@ -34,10 +36,12 @@ pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use layout::occupied_bytes;
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
+pub use port::{Carried, PortConnection};
+pub use published::{PortRequest, PortRow, PortState, PortStatus};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader};
 pub use pyro_store::{
-    ExecRecord, ExecState, OnExpiry, Phase, ServiceEvent, ServiceRecord, WorkspaceKind,
-    WorkspaceRecord,
+    ExecRecord, ExecState, OnExpiry, Phase, PublishedPort, ServiceEvent, ServiceRecord,
+    WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

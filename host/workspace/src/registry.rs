@@ -68,6 +68,10 @@ impl Context {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn find(&self, id: WorkspaceId) -> Option<Handle> {
+        self.handles().get(&id).cloned()
+    }
+
     pub(crate) fn forget(&self, id: WorkspaceId) {
         self.handles().remove(&id);
     }
@@ -172,6 +176,7 @@ impl Workspaces {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            published: Vec::new(),
         };
         context.store.save_workspace_durably(&record)?;
         let (tell, told) = oneshot::channel();
@@ -355,6 +360,7 @@ mod tests {
             last_command: None,
             workload_restarts: 0,
             holds_services: false,
+            published: Vec::new(),
         }
     }
 

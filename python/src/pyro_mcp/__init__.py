@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aio_client import AsyncPyro
+    from .aio_port import AsyncPortConnection
+    from .aio_ports import AsyncPorts
     from .aio_process import AsyncProcess
     from .aio_service import AsyncService, AsyncServices
     from .aio_workspace import AsyncWorkspace
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         ServiceFailedError,
         ServicesFailedError,
     )
+    from .port import PortConnection
+    from .ports import Ports
     from .probes import HealthCheck, Probe
     from .process import Process
     from .results import (
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
         ExecInfo,
         ExecOutput,
         LogLine,
+        PortInfo,
+        PortPublication,
+        PublishedPort,
         ServiceEvent,
         ServiceInfo,
         WorkspaceInfo,
@@ -48,6 +55,8 @@ if TYPE_CHECKING:
 __version__ = "4.0.0a1"
 
 __all__ = [
+    "AsyncPortConnection",
+    "AsyncPorts",
     "AsyncProcess",
     "AsyncPyro",
     "AsyncService",
@@ -65,8 +74,13 @@ __all__ = [
     "NodeError",
     "NotAvailableError",
     "NotFoundError",
+    "PortConnection",
+    "PortInfo",
+    "PortPublication",
+    "Ports",
     "Probe",
     "Process",
+    "PublishedPort",
     "Pyro",
     "PyroError",
     "Service",
@@ -82,6 +96,8 @@ __all__ = [
 
 # Where each name is; loaded once it is used, so that importing the package costs next to nothing.
 _MODULES = {
+    "AsyncPortConnection": "aio_port",
+    "AsyncPorts": "aio_ports",
     "AsyncProcess": "aio_process",
     "AsyncPyro": "aio_client",
     "AsyncService": "aio_service",
@@ -92,8 +108,13 @@ _MODULES = {
     "ExecOutput": "results",
     "HealthCheck": "probes",
     "LogLine": "results",
+    "PortConnection": "port",
+    "PortInfo": "results",
+    "PortPublication": "results",
+    "Ports": "ports",
     "Probe": "probes",
     "Process": "process",
+    "PublishedPort": "results",
     "Pyro": "client",
     "Service": "service",
     "ServiceEvent": "results",

@@ -38,6 +38,8 @@ class Call(NamedTuple):
     content_type: str | None = None
     """The media type of a body that is sent in chunks."""
     upgrade: bool = False
+    protocol: str = UPGRADE
+    """What an upgraded connection speaks."""
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class Call(NamedTuple):
         lines = [f"{self.method} {self.target} HTTP/1.1", "Host: pyro"]
         body = b""
         if self.upgrade:
-            lines += ["Connection: Upgrade", f"Upgrade: {UPGRADE}"]
+            lines += ["Connection: Upgrade", f"Upgrade: {self.protocol}"]
         else:
             lines.append("Connection: close")
         if self.document is not None:

@@ -139,6 +139,11 @@ impl Client {
         self.stdin = None;
     }
 
+    /// What came on its stdout so far.
+    pub fn so_far(&self) -> Vec<u8> {
+        self.stdout.so_far()
+    }
+
     /// Waits until its stdout holds this.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {

@@ -87,6 +87,10 @@ fn workspaces_that_are_not_there_are_told_and_never_a_path() {
             (&["wait", "x", ""], 125, "workspace_not_found", "pyro ls"),
             (&["attach", "x", ""], 125, "workspace_not_found", "pyro ls"),
             (&["kill", "x", ""], 1, "workspace_not_found", "pyro ls"),
+            (&["port", "list", "x"], 1, "workspace_not_found", "pyro ls"),
+            (&["port", "publish", "x", "80"], 1, "workspace_not_found", "pyro ls"),
+            (&["port", "publish", "x", "80:80"], 1, "invalid_port", "1025 or more"),
+            (&["port", "unpublish", "x", "80"], 1, "workspace_not_found", "pyro ls"),
         ],
     );
 }

@@ -7,7 +7,7 @@ pub struct Call {
     pub generation: u32,
     #[prost(
         oneof = "call::Verb",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
     pub verb: ::core::option::Option<call::Verb>,
 }
@@ -59,6 +59,8 @@ pub mod call {
         ReadServiceEvents(super::ReadServiceEvents),
         #[prost(message, tag = "23")]
         ReadFile(super::ReadFile),
+        #[prost(message, tag = "24")]
+        ConnectPort(super::ConnectPort),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
@@ -691,6 +693,9 @@ pub struct ListServices {
     /// Without what must be measured: memory, processor time, ports.
     #[prost(bool, tag = "2")]
     pub brief: bool,
+    /// With every port that is listened on in the workload's network, whoever does.
+    #[prost(bool, tag = "3")]
+    pub all_ports: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceList {
@@ -704,6 +709,9 @@ pub struct ServiceList {
     pub agent_memory_bytes: u64,
     #[prost(uint64, tag = "4")]
     pub agent_memory_peak_bytes: u64,
+    /// Where all_ports was asked for.
+    #[prost(message, repeated, tag = "5")]
+    pub listening: ::prost::alloc::vec::Vec<ListeningPort>,
 }
 /// Reply: ServiceReply, when the last process is gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -846,6 +854,16 @@ pub struct FileContent {
     /// How many bytes follow.
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
+}
+/// Connects to a TCP port within the workload's network. Reply: Done. Then Data frames both ways, each
+/// direction until its End; a stream that ends without one was cut off.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectPort {
+    /// An address, localhost, or a name of the workload's /etc/hosts.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
-use super::{CommandArguments, ServiceVerb, VmArguments};
+use super::{CommandArguments, PortVerb, ServiceVerb, VmArguments};
 use crate::{completion, values};
 
 #[derive(Subcommand, Debug)]
@@ -36,6 +36,13 @@ pub(crate) enum WorkspaceVerb {
         verb: ServiceVerb,
     },
     Events(EventsArguments),
+    Forward(ForwardArguments),
+    /// Work with ports: who listens on them, and where they are published on this host
+    #[command(arg_required_else_help = true)]
+    Port {
+        #[command(subcommand)]
+        verb: PortVerb,
+    },
 }
 
 impl WorkspaceVerb {
@@ -56,6 +63,8 @@ impl WorkspaceVerb {
             Self::Prune(arguments) => arguments.json,
             Self::Service { verb } => verb.json(),
             Self::Events(arguments) => arguments.json,
+            Self::Forward(arguments) => arguments.json,
+            Self::Port { verb } => verb.json(),
         }
     }
 }
@@ -232,6 +241,35 @@ pub(crate) struct PsArguments {
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Print them as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reach ports of a workspace on this host, for as long as this command runs
+///
+/// Works whatever the workspace's network is. Only this host can connect, unless --bind says otherwise.
+/// A stopped workspace is started by the first connection.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Where no HOST is given, the guest's number is taken, or any where that is not free.
+
+Examples:
+  pyro forward web 8000                   this host's port 8000 is the workspace's
+  pyro forward web 8080:8000 5432         two ports, the first under another number
+  pyro forward web 0:8000                 under any number, which is told"
+)]
+pub(crate) struct ForwardArguments {
+    /// The workspace: id, prefix, name or @
+    #[arg(add = ArgValueCandidates::new(completion::workspaces))]
+    pub(crate) workspace: String,
+    /// A port of the workspace, and before it one of this host if it is to be another
+    #[arg(required = true, value_name = "[HOST:]GUEST", value_parser = values::forward)]
+    pub(crate) ports: Vec<values::Forward>,
+    /// Listen on this address of this host [default: localhost, v4 and v6]
+    #[arg(long, value_name = "ADDRESS", default_value = "localhost", hide_default_value = true,
+        value_parser = values::bind)]
+    pub(crate) bind: values::Bind,
+    /// Print what is forwarded as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

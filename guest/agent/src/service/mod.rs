@@ -29,5 +29,5 @@ mod services;
 mod supervisor;
 
 pub use calls::{answer, read_events, read_log};
-pub use probe::Place;
+pub use probe::{Place, connect};
 pub use services::Services;

@@ -3,6 +3,7 @@
 pub(crate) mod environments;
 pub(crate) mod execs;
 pub(crate) mod node;
+pub(crate) mod ports;
 pub(crate) mod run;
 pub(crate) mod services;
 pub(crate) mod up;
@@ -87,6 +88,9 @@ pub(crate) fn router(node: Node) -> Router {
             get(services::stream_logs),
         )
         .route("/v1/workspaces/{workspace}/events", get(services::events))
+        .route("/v1/workspaces/{workspace}/ports", get(ports::list).post(ports::publish))
+        .route("/v1/workspaces/{workspace}/ports/unpublish", post(ports::unpublish))
+        .route("/v1/workspaces/{workspace}/ports/{port}/connect", post(ports::connect))
         .route("/v1/run", post(run::run))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -73,15 +73,14 @@ impl Owner {
             return Ok(false);
         }
         self.context.crash.reached("start:announced");
-        match self.launch("start").await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.record.stop_reason = Some("start_failed".into());
-                self.record.stop_detail = Some(error.to_string());
-                self.enter(Event::StartFailed)?;
-                Err(error)
-            }
+        let launched = self.launch("start").await;
+        if let Err(error) = &launched {
+            self.record.stop_reason = Some("start_failed".into());
+            self.record.stop_detail = Some(error.to_string());
+            self.enter(Event::StartFailed)?;
         }
+        self.settle_ports().await;
+        launched.map(|()| true)
     }
 
     /// Both phases of the boot. `operation` names the crash points.
@@ -237,6 +236,8 @@ impl Owner {
             workspace: self.record.id,
             link: follower.live.link.clone(),
             vm: follower.live.vm.clone(),
+            requests: self.requests.clone(),
+            told: self.ports.services_changed.clone(),
         };
         self.context.tasks.spawn(follower.run());
         self.context.tasks.spawn(services.run());

@@ -6,6 +6,7 @@ pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod events;
 pub(super) mod exec;
+pub(super) mod forward;
 pub(super) mod kill;
 pub(super) mod list;
 pub(super) mod logs;

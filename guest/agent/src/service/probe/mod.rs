@@ -22,6 +22,7 @@ use tokio::{
 pub use line::{LineWatch, compile};
 pub use notify::Notify;
 pub use place::Place;
+pub use tcp::connect;
 
 /// The shortest time between two tries.
 const SHORTEST: Duration = Duration::from_millis(10);

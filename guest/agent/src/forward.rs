@@ -1,0 +1,95 @@
+//! Connections of the host's to ports of the workload.
+//!
+//! One stream, one TCP connection: what one side sends the other gets, each direction ends by itself,
+//! and a side that does not read stops the other. Refuses to know who connects and why.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use pyro_wire::{ConnectPort, Done, FrameKind, reply::Result as Answer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
+};
+
+use crate::{
+    agent::Agent,
+    call::{refuse, reply},
+    frames::{FrameReader, FrameWriter, StreamError},
+    refusal::Refusal,
+    service::{Place, connect},
+};
+
+/// How long whoever listens may take to accept.
+const ACCEPTING: Duration = Duration::from_secs(10);
+/// Read at once, bytes.
+const PIECE: usize = 32 << 10;
+
+/// Connects, and carries bytes until both directions have ended or either side is gone.
+pub async fn forward<R, W>(
+    call: ConnectPort,
+    reader: &mut FrameReader<R>,
+    writer: &mut FrameWriter<W>,
+    agent: &Arc<Agent>,
+) -> Result<(), StreamError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let connection = match connected(&call, agent).await {
+        Ok(connection) => connection,
+        Err(refusal) => return refuse(writer, &refusal).await,
+    };
+    reply(writer, Answer::Done(Done {})).await?;
+    let (from_port, to_port) = connection.into_split();
+    let both = async { tokio::try_join!(outward(from_port, writer), inward(reader, to_port)) };
+    both.await.map(drop)
+}
+
+async fn connected(call: &ConnectPort, agent: &Arc<Agent>) -> Result<TcpStream, Refusal> {
+    let place = Place::new(agent.clone(), agent.workload(None).await?);
+    let connecting = timeout(ACCEPTING, connect(&call.host, call.port, &place)).await;
+    let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    connected.map_err(|source| Refusal::NotConnected {
+        host: call.host.chars().take(256).collect(),
+        port: call.port,
+        source,
+    })
+}
+
+async fn outward<W: AsyncWrite + Unpin>(
+    mut port: OwnedReadHalf,
+    writer: &mut FrameWriter<W>,
+) -> Result<(), StreamError> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(PIECE);
+        match port.read_buf(&mut buffer).await.map_err(StreamError::Port)? {
+            0 => return writer.end().await,
+            _ => writer.bytes(FrameKind::Data, &buffer.split().freeze()).await?,
+        }
+        writer.flush().await?;
+    }
+}
+
+async fn inward<R: AsyncRead + Unpin>(
+    reader: &mut FrameReader<R>,
+    mut port: OwnedWriteHalf,
+) -> Result<(), StreamError> {
+    loop {
+        let Some(frame) = reader.next().await? else { return Err(StreamError::Cut) };
+        match frame.kind {
+            FrameKind::Data => port.write_all(&frame.payload).await.map_err(StreamError::Port)?,
+            FrameKind::End => break,
+            _ => {}
+        }
+    }
+    port.shutdown().await.map_err(StreamError::Port)?;
+    // Until the other direction has ended too, the host's going ends both.
+    reader.next().await?;
+    Err(StreamError::Cut)
+}
