@@ -37,7 +37,7 @@ fn refuses(home: &Home, wrong: &[Wrong<'_>]) {
 
 /// The same words with `--json`, where it is not yet the command's.
 fn with_json<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    let verbs = if words.first() == Some(&"env") { 2 } else { 1 };
+    let verbs = if matches!(words, ["env" | "port", ..]) { 2 } else { 1 };
     let (verbs, rest) = words.split_at(verbs.min(words.len()));
     verbs.iter().copied().chain(iter::once("--json")).chain(rest.iter().copied()).collect()
 }

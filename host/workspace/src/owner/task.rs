@@ -183,7 +183,12 @@ impl Owner {
                 }
             }
             Request::Publish { ports, service, reply } => {
-                let _ = reply.send(self.publish(&ports, service).await);
+                let published = self.publish(&ports, service.clone()).await;
+                // Who asked has gone, and nobody starts the service.
+                if let (Err(Ok((_, before))), Some(service)) = (reply.send(published), service) {
+                    self.let_go(&service);
+                    self.set_ports(&service, before).await;
+                }
             }
             Request::Unpublish { ports, reply } => {
                 let _ = reply.send(self.unpublish(&ports).await);

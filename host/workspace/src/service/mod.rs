@@ -149,6 +149,8 @@ struct PortHold<'a> {
     service: ServiceName,
     /// What it had; none where nothing was asked for.
     before: Option<Vec<PublishedPort>>,
+    /// Whether the guest was asked to start it.
+    is_asked: bool,
 }
 
 impl<'a> PortHold<'a> {
@@ -158,7 +160,7 @@ impl<'a> PortHold<'a> {
         ports: &[PortRequest],
     ) -> Result<Self, WorkspaceError> {
         if ports.is_empty() {
-            return Ok(Self { handle, service, before: None });
+            return Ok(Self { handle, service, before: None, is_asked: false });
         }
         let publish = |reply| Request::Publish {
             ports: ports.to_vec(),
@@ -166,23 +168,23 @@ impl<'a> PortHold<'a> {
             reply,
         };
         let (_, before) = handle.ask(publish).await?;
-        Ok(Self { handle, service, before: Some(before) })
+        Ok(Self { handle, service, before: Some(before), is_asked: false })
     }
 
     /// It was not started: its ports are as they were.
-    fn undo(self, error: WorkspaceError) -> WorkspaceError {
-        if let Some(ports) = self.before.clone() {
-            self.handle.tell(Request::SetPorts { service: self.service.clone(), ports });
-        }
+    fn undo(mut self, error: WorkspaceError) -> WorkspaceError {
+        self.is_asked = false;
         error
     }
 }
 
 impl Drop for PortHold<'_> {
     fn drop(&mut self) {
-        if self.before.is_some() {
-            self.handle.tell(Request::LetGo { service: self.service.clone() });
+        let Some(ports) = self.before.take() else { return };
+        if !self.is_asked {
+            self.handle.tell(Request::SetPorts { service: self.service.clone(), ports });
         }
+        self.handle.tell(Request::LetGo { service: self.service.clone() });
     }
 }
 
@@ -265,11 +267,13 @@ impl Handle {
         let held_name = spec.name.clone();
         let spec = order::spec(spec)?;
         // Every port is had before anything is started.
-        let held = PortHold::new(self, held_name, ports).await?;
+        let mut held = PortHold::new(self, held_name, ports).await?;
         let (link, started_workspace) = match self.guest(no_start).await {
             Ok(guest) => guest,
             Err(error) => return Err(held.undo(error)),
         };
+        // From here on it is the guest's to say, even when the caller goes.
+        held.is_asked = true;
         let start = StartService { spec: Some(spec), replace, ..StartService::default() };
         let reply = match link.start_service(start).await {
             Ok(reply) => reply,
