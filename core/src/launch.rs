@@ -12,6 +12,8 @@
 //! | `serial.log` | keeper | the guest's console, bounded: the first and the last part are kept |
 //! | `exit.json` | keeper | an [`ExitRecord`], whole, once the VMM ended |
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ExitStatus;
@@ -25,6 +27,20 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// Where the guest's streams come from.
     pub channel: Channel,
+    /// A file that it finds open, for reading, as its descriptor 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<PathBuf>,
+    /// Whether nobody waits for this VM: it and its keeper run at a low priority, and end when
+    /// the keeper's standard input does, that is, with whoever started it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_background: bool,
+}
+
+impl Launch {
+    /// A VM that stands for itself and reads no file.
+    pub fn new(program: String, arguments: Vec<String>, channel: Channel) -> Self {
+        Self { program, arguments, channel, input: None, in_background: false }
+    }
 }
 
 /// Where the guest's streams come from.
@@ -36,6 +52,8 @@ pub enum Channel {
     /// The VMM's file descriptor 3 is one end of a socket pair wired to a virtio-serial port; the
     /// keeper holds the other end and a multiplexer on it for the VM's whole life (QEMU).
     Serial,
+    /// From nowhere: nobody speaks with the guest.
+    None,
 }
 
 /// What a living keeper says of itself.

@@ -44,6 +44,7 @@ pub(crate) fn serve(request: ServeRequest) -> Result<(), Problem> {
             search_path: search_path(),
             // A client of a node on demand says itself what it prefers.
             backend: env::var("PYRO_BACKEND").ok().filter(|_| !request.on_demand),
+            instant_start: env::var("PYRO_INSTANT_START").ok().is_none_or(|value| value != "0"),
             crash_at: env::var("PYRO_TEST_CRASH_AT").ok(),
         },
         idle_exit: idle_exit.filter(|_| request.on_demand),

@@ -115,9 +115,6 @@ def of_async(pyro: Pyro) -> AsyncPyro:
         lambda pyro: pyro.exec_workspace("w", command="true", secret_env={"A": "A"}),
         lambda pyro: pyro.diff_workspace("w"),
         lambda pyro: pyro.start_service("w", "s", command="true", secret_env={"A": "A"}),
-        lambda pyro: pyro.start_service(
-            "w", "s", command="true", published_ports=[{"guest_port": 80}]
-        ),
         lambda pyro: pyro.create_snapshot("w", "s"),
         lambda pyro: asyncio.run(of_async(pyro).create_workspace(seed_path=".")),
         lambda pyro: of_async(pyro).open_shell("w"),

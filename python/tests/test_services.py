@@ -101,6 +101,49 @@ def test_a_start_says_what_differs_from_what_is_usual(node: FakeNode, pyro: Pyro
     }
 
 
+def test_a_start_publishes_ports_and_tells_where(node: FakeNode, ws: Workspace) -> None:
+    port = {"host": "127.0.0.1", "host_port": 8080, "guest_port": 80, "protocol": "tcp"}
+    node.handler = lambda _, conversation: conversation.answer(a_start(published_ports=[port]))
+    web = ws.services.start("web", "serve", publish=[(8080, 80), 81])
+    assert web.info is not None
+    assert [(one.host_port, one.guest_port) for one in web.info.published_ports] == [(8080, 80)]
+    ws.services.start("web", "serve", publish=80)
+    ws.pyro.start_service("w", "web", command="serve", published_ports=[{"guest_port": 80}])
+    first, second, third = (request.json["published_ports"] for request in node.requests)
+    assert first == [{"guest_port": 80, "host_port": 8080}, {"guest_port": 81}]
+    assert second == third == [{"guest_port": 80}]
+
+
+def test_ports_are_published_listed_and_taken_back(node: FakeNode, ws: Workspace) -> None:
+    port = {"host": "127.0.0.1", "host_port": 8080, "guest_port": 80, "protocol": "tcp"}
+    place = {"host": "127.0.0.1", "host_port": 8080, "state": "released", "reason": "stopped"}
+    rows: list[dict[str, Any]] = [
+        {"guest_port": 80, "published": {**place, "connections": 0}},
+        {"guest_port": 81, "published": None},
+    ]
+    more = {"protocol": "tcp", "service": None, "listening_addresses": ["::1"]}
+
+    def answer(request: Request, conversation: Conversation) -> None:
+        if request.method == "GET":
+            conversation.answer({"ports": [{**row, **more} for row in rows]})
+        elif request.target.endswith("/unpublish"):
+            conversation.answer({"unpublished_ports": [port]})
+        else:
+            conversation.answer({"published_ports": [port], "notices": []})
+
+    node.handler = answer
+    (published,) = ws.ports.publish((8080, 80), bind="::1")
+    assert (published.host, published.host_port, published.guest_port) == ("127.0.0.1", 8080, 80)
+    one, two = ws.ports.list()
+    assert one.published is not None
+    assert (one.published.state, one.published.reason) == ("released", "stopped")
+    assert (two.guest_port, two.published, two.listening_addresses) == (81, None, ("::1",))
+    assert ws.ports.unpublish(8080) == (published,)
+    first, _, last = node.requests
+    assert first.json == {"ports": [{"guest_port": 80, "host_port": 8080}], "bind": "::1"}
+    assert last.json == {"ports": [8080]}
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -342,7 +342,8 @@ command = ["sleep", "1000"]
     assert up() == {"back": "unchanged", "front": "unchanged"}
     assert up(env={"TIME": "1001"}) == {"back": "unchanged", "front": "restarted"}
     assert ws.services["front"].status().source == "pyro.toml"
-    ws.run("printf '[services.job]\\ncommand = \"echo no; exit 3\"\\n' > pyro.toml", check=True)
+    job = '[services.job]\ncommand = "echo no; exit 3"\nready_file = "/nowhere"'
+    ws.run(f"echo '{job}' > pyro.toml", check=True)
     with pytest.raises(ServicesFailedError) as raised:
         ws.services.up(remove_orphans=True)
     actions = {one["service_name"]: one["action"] for one in raised.value.result["services"]}
@@ -384,6 +385,35 @@ def test_services_are_known_while_their_workspace_is_stopped_and_run_again(ws: W
     ws.start()
     again = echo.wait(timeout=60)
     assert (again.state, again.ready) == ("running", True)
+    echo.delete()
+
+
+ECHO = """perl -MSocket -e '$| = 1; socket(my $s, PF_INET, SOCK_STREAM, 0);
+setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); bind($s, sockaddr_in(8000, INADDR_LOOPBACK)) or die;
+listen($s, 16); print "up\\n"; while (accept(my $c, $s)) { print $c uc <$c>; close $c }'
+"""
+
+
+def test_a_services_port_is_reached_on_this_host(ws: Workspace) -> None:
+    import socket
+
+    def asked(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(b"hello\n")
+            return client.makefile("rb").read()
+
+    echo = ws.services.start("echo", ECHO, ready=Probe.log("^up$"), publish=[(0, 8000)])
+    assert echo.info is not None
+    (port,) = echo.info.published_ports
+    assert asked(port.host_port) == b"HELLO\n"
+    (own,) = ws.ports.publish((0, 8000))
+    assert asked(own.host_port) == b"HELLO\n"
+    states = {one.published.state for one in ws.ports.list() if one.published is not None}
+    assert states == {"listening"}
+    assert ws.ports.unpublish(own.host_port) == (own,)
+    echo.stop()
+    with pytest.raises(ConnectionRefusedError):
+        asked(port.host_port)
     echo.delete()
 
 

@@ -17,11 +17,13 @@ import pytest
 import pyro_mcp
 import pyro_mcp.api
 from pyro_mcp import (
+    AsyncPorts,
     AsyncProcess,
     AsyncPyro,
     AsyncService,
     AsyncServices,
     AsyncWorkspace,
+    Ports,
     Process,
     Pyro,
     Service,
@@ -105,6 +107,7 @@ def public(kind: type) -> set[str]:
         (Process, AsyncProcess),
         (Service, AsyncService),
         (Services, AsyncServices),
+        (Ports, AsyncPorts),
     ],
 )
 def test_asyncio_has_the_same_verbs(sync: type, other: type) -> None:
@@ -145,7 +148,7 @@ def test_payload_types_are_those_of_the_openapi_document() -> None:
     assert written == generator.generate(OPENAPI), "run generate_payloads.py"
 
 
-@pytest.mark.parametrize("name", ["client.py", "service.py", "workspace.py"])
+@pytest.mark.parametrize("name", ["client.py", "ports.py", "service.py", "workspace.py"])
 def test_the_blocking_modules_are_those_for_asyncio(name: str) -> None:
     generator = tool("generate_blocking")
     assert name in generator.MODULES
@@ -209,6 +212,9 @@ def every_call() -> list[wire.Call]:
         calls.signal_exec("w", "e", "TERM"),
         calls.attach_exec("w", "e", 1, True),
         calls.connect_port("w", 80, "localhost", True),
+        calls.list_ports("w"),
+        calls.publish_ports("w", [80, (0, 81)], "::1"),
+        calls.unpublish_ports("w", [80]),
         calls.exec_output("w", "e", 1, 2, "stdout"),
         calls.run_in_vm(calls.creation(environment="e"), calls.exec_request("c")),
         calls.list_services("w"),
@@ -244,6 +250,7 @@ def every_call() -> list[wire.Call]:
                 health={"probe": {"type": "tcp", "address": "a:1"}},
                 depends_on=["t"],
                 log_limit_bytes=1,
+                published_ports=[{"guest_port": 80}],
                 replace=True,
                 no_wait=True,
                 no_start=True,
@@ -314,7 +321,7 @@ def test_what_is_sent_is_what_the_routes_take() -> None:
     assert started.keys() == schemas["ExecRequest"]["properties"].keys()
     (service,) = [c.document for c in every_call() if c.name == "POST /v1/workspaces/w/services"]
     # Refused here already.
-    planned = {"published_ports", "secret_env"}
+    planned = {"secret_env"}
     assert service.keys() == schemas["StartService"]["properties"].keys() - planned
     described = re.findall(
         r"`(\w+)`", schemas["StartService"]["properties"]["service"]["description"]

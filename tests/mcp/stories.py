@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -817,6 +818,42 @@ async def many_services_are_listed_in_pages_and_their_events_by_cursor() -> str:
 
 
 @story
+async def ports_are_published_for_a_service_and_by_themselves() -> str:
+    def asked(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(b"hello\n")
+            return client.makefile("rb").read()
+
+    full = server("--profile", "workspace-full")
+    async with Client(full) as client, workspace(client, "mcp-ports") as identity:
+        where = {"workspace_id": identity}
+        started = await client.call_tool("service_start", {
+            **where, "service_name": "web", "ready_log": "^up$", "published_ports": ["0:8000"],
+            "command": "perl -MSocket -e '$| = 1; socket(my $s, PF_INET, SOCK_STREAM, 0);"
+            " bind($s, sockaddr_in(8000, INADDR_LOOPBACK)) or die; listen($s, 16);"
+            ' print "up\\n"; while (accept(my $c, $s)) { print $c uc <$c>; close $c }\'',
+        })
+        assert not started.is_error, text(started)
+        port = started.structured_content["published_ports"][0]["host_port"]
+        assert f"127.0.0.1:{port} on the host reaches port 8000" in text(started), text(started)
+        assert await asyncio.to_thread(asked, port) == b"HELLO\n"
+        published = await client.call_tool("port_publish", {**where, "ports": ["0:8000"]})
+        own = published.structured_content["published_ports"][0]["host_port"]
+        assert await asyncio.to_thread(asked, own) == b"HELLO\n"
+        listed = await client.call_tool("port_list", where)
+        rows = listed.structured_content["ports"]
+        assert {row["published"]["host_port"] for row in rows} == {port, own}, text(listed)
+        assert all(row["service"] == "web" for row in rows) and "listening" in text(listed)
+        taken = await client.call_tool("port_publish", {**where, "ports": [f"{own}:9000"]})
+        assert taken.is_error and "port_taken" in text(taken), text(taken)
+        gone = await client.call_tool("port_unpublish", {**where, "ports": [own]})
+        assert gone.structured_content["unpublished_ports"][0]["host_port"] == own, text(gone)
+        again = await client.call_tool("port_unpublish", {**where, "ports": [own]})
+        assert again.is_error and "port_not_published" in text(again), text(again)
+    return f"{len(rows)} ports"
+
+
+@story
 async def services_come_up_from_a_file_in_the_workspace() -> str:
     full = server("--profile", "workspace-full")
     async with Client(full) as client, workspace(client, "mcp-file") as identity:
@@ -846,7 +883,7 @@ async def services_come_up_from_a_file_in_the_workspace() -> str:
         assert "web  started, is running and ready" in text(up), text(up)
         again = await client.call_tool("service_up", where)
         assert {one["action"] for one in again.structured_content["services"]} == {"unchanged"}
-        await write(db + '[services.web]\ncommand = "echo no such port; exit 5"\n')
+        await write(db + '[services.web]\ncommand = "echo no such port; exit 5"\nready_file = "/nowhere"\n')
         broken = await client.call_tool("service_up", where)
         assert broken.is_error and broken.structured_content["code"] == "services_failed"
         for told in ["service_exited", "no such port", "services_failed"]:

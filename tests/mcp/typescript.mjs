@@ -54,7 +54,7 @@ async function serves(name, client) {
     assert.match(waited.content[0].text, /1 of 1/, name);
     const logs = await call('service_logs', web);
     assert.match(logs.structuredContent.stderr, /GET \/ HTTP/, name);
-    const failed = await call('service_start', { ...workspace, service_name: 'no', command: 'echo why; exit 3' });
+    const failed = await call('service_start', { ...workspace, service_name: 'no', command: 'echo why; exit 3', ready_file: '/nowhere' });
     assert.equal(failed.isError, true, name);
     assert.equal(failed.structuredContent.exit_code, 3, name);
     assert.match(failed.content[0].text, /service_exited[^]*why/, name);

@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pyro-directory",
             "pyro-image",
             "pyro-link",
+            "pyro-listen",
             "pyro-relay",
             "pyro-store",
             "pyro-vmm",

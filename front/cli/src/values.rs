@@ -67,6 +67,30 @@ pub(crate) fn forward(text: &str) -> Result<Forward, String> {
     Ok(Forward { host, guest })
 }
 
+/// A port to publish, and the address of this host that was named with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Publication {
+    pub(crate) bind: Option<Bind>,
+    pub(crate) port: Forward,
+}
+
+/// Reads `GUEST`, `HOST:GUEST`, and either after an address and a colon.
+pub(crate) fn publication(text: &str) -> Result<Publication, String> {
+    let is_address =
+        |text: &str| text.contains(['.', '[']) || text.eq_ignore_ascii_case("localhost");
+    let at = match text.find(']') {
+        Some(end) => (text.get(end + 1..end + 2) == Some(":")).then_some(end + 1),
+        None => text.find(':'),
+    };
+    let named = at.map(|at| (&text[..at], &text[at + 1..]));
+    match named.filter(|(address, _)| is_address(address)) {
+        Some((address, port)) => {
+            Ok(Publication { bind: Some(bind(address)?), port: forward(port)? })
+        }
+        None => Ok(Publication { bind: None, port: forward(text)? }),
+    }
+}
+
 /// An address of this host to listen on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bind(Option<IpAddr>);
@@ -143,6 +167,24 @@ mod tests {
         }
         for bad in ["", "s", "-1", "5x", "1m30s", "1.2.3", "99999999999999999999999999d", "٣"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_to_publish_may_name_an_address() {
+        let port = |bind: Option<&str>, host, guest| {
+            let bind = bind.map(|text| super::bind(text).unwrap());
+            Ok(Publication { bind, port: Forward { host, guest } })
+        };
+        assert_eq!(publication("8000"), port(None, None, 8000));
+        assert_eq!(publication("0:8000"), port(None, Some(0), 8000));
+        assert_eq!(publication("0.0.0.0:8000"), port(Some("0.0.0.0"), None, 8000));
+        assert_eq!(publication("[::1]:8080:8000"), port(Some("::1"), Some(8080), 8000));
+        assert_eq!(publication("localhost:1:2"), port(Some("localhost"), Some(1), 2));
+        for bad in
+            ["", ":", "0", "1:0", "1:2:3", "::1:2", "[::1]", "[::1]8000", "x:1", "1.2:3", "65536"]
+        {
+            assert!(publication(bad).is_err(), "{bad}");
         }
     }
 

@@ -387,6 +387,13 @@ fn every_exit_code_is_the_tables() {
         (1, "mcp serve"),
         (1, "service up w -f absent.toml"),
         (2, "service up w -f a.toml --path b"),
+        (2, "port publish w"),
+        (2, "port publish w 0"),
+        (2, "port publish w 1:2:3"),
+        (2, "port publish w 127.0.0.1:80 [::1]:81"),
+        (2, "port publish w 80 --bind x"),
+        (2, "port unpublish w 0"),
+        (2, "service start w web --publish x -- ls"),
         (2, "service start w"),
         (2, "service start w web"),
         (2, "service start w web --ready-tcp a:1 --ready-file b -- ls"),
@@ -494,4 +501,51 @@ fn a_file_of_services_is_sent_with_what_it_names_and_what_came_of_it_is_told() {
     let json = node.command(&["service", "up", W, "--json"]).output().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"services_failed".into()));
+}
+
+#[test]
+fn ports_are_published_listed_and_taken_back() {
+    let port = json!({"host": "127.0.0.1", "host_port": 8080, "guest_port": 80, "protocol": "tcp"});
+    let open = json!({"host": "::", "host_port": 8000, "guest_port": 8000, "protocol": "tcp"});
+    let published = json!({"workspace_id": W, "published_ports": [port, open],
+        "notices": ["whoever reaches :: of this host reaches these ports of the workspace"]});
+    let row = |guest_port: u16, service: Option<&str>, addresses: &[&str], place| {
+        json!({"guest_port": guest_port, "protocol": "tcp", "service": service,
+            "listening_addresses": addresses, "published": place})
+    };
+    let place = |host_port: u16, state: &str, reason: Option<&str>, connections: u32| {
+        json!({"host": "127.0.0.1", "host_port": host_port, "state": state, "reason": reason,
+            "connections": connections})
+    };
+    let failed = Some("port 127.0.0.1:9000 of this host is taken");
+    let list = json!({"workspace_id": W, "count": 4, "ports": [
+        row(80, Some("web"), &["0.0.0.0", "::"], place(8080, "listening", None, 2)),
+        row(90, Some("api"), &[], place(9090, "released", Some("service api does not run"), 0)),
+        row(5432, None, &["127.0.0.1"], json!(null)),
+        row(9000, None, &[], place(9000, "failed", failed, 0)),
+    ]});
+    let node = FakeNode::new()
+        .json(&format!("POST /v1/workspaces/{W}/ports"), published)
+        .json(&format!("GET /v1/workspaces/{W}/ports"), list)
+        .json(
+            &format!("POST /v1/workspaces/{W}/ports/unpublish"),
+            json!({"workspace_id": W, "unpublished_ports": [port]}),
+        );
+    see!("port_publish", node, "port", "publish", W, "[::]:8080:80", "[::]:0:8000");
+    see!("port_list", node, "port", "list", W);
+    see!("port_list_json", node, "ws", "port", "ls", W, "--json");
+    see!("port_unpublish", node, "port", "unpublish", W, "8080");
+    let heard = node.heard.lock().unwrap();
+    let asked = json!({"ports": [{"guest_port": 80, "host_port": 8080},
+        {"guest_port": 8000, "host_port": 0}], "bind": "::"});
+    assert_eq!(heard[0].1, asked);
+    assert_eq!(heard.last().unwrap().1, json!({"ports": [8080]}));
+}
+
+#[test]
+fn what_ports_are_is_told_in_full() {
+    let node = FakeNode::new();
+    see!("help_forward", node, "forward", "--help");
+    see!("help_port", node, "port", "--help");
+    see!("help_port_publish", node, "port", "publish", "--help");
 }

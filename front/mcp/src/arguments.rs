@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 }
 
 /// Parameters of the contract whose verbs are not built yet.
-const NOT_YET: [&str; 4] = ["published_ports", "secrets", "secret_env", "seed_path"];
+const NOT_YET: [&str; 3] = ["secrets", "secret_env", "seed_path"];
 
 impl Arguments {
     /// Checks what a caller sent.
@@ -159,6 +159,34 @@ fn accept(parameter: &Parameter, value: Value) -> Result<Value, Problem> {
             Value::String(_) => Ok(vec![value].into()),
             _ => wrong("a list of texts"),
         },
+        Shape::Ports => {
+            let all = match value {
+                Value::Array(list) => list,
+                one => vec![one],
+            };
+            match all.iter().map(port).collect::<Option<Vec<_>>>() {
+                Some(ports) => Ok(ports.into()),
+                None => wrong("a list of GUEST or HOST:GUEST"),
+            }
+        }
+    }
+}
+
+/// A port as text; callers of 3.x give an object.
+fn port(value: &Value) -> Option<Value> {
+    let number = |value: &Value| match value {
+        Value::Number(number) => whole(number).map(|number| number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    };
+    let Value::Object(port) = value else { return number(value).map(Value::from) };
+    if port.keys().any(|key| key != "guest_port" && key != "host_port") {
+        return None;
+    }
+    let guest = number(port.get("guest_port")?)?;
+    match port.get("host_port") {
+        None | Some(Value::Null) => Some(guest.into()),
+        Some(host) => Some(format!("{}:{guest}", number(host)?).into()),
     }
 }
 
@@ -266,11 +294,6 @@ mod tests {
                 "there is no parameter \"timeout\"",
             ),
             (json!({"command": "x", "secret_env": {"A": "B"}}), "not_available", "secret_env is"),
-            (
-                json!({"command": "x", "published_ports": [{"guest_port": 80}]}),
-                "not_available",
-                "published_ports is",
-            ),
         ] {
             let problem = check(&given).unwrap_err();
             assert_eq!(problem.code, code, "{given}");

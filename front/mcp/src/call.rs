@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     Settings, answer::Answer, arguments::Arguments, catalogue::Definition, exec, exec::Runs,
-    network, progress::Progress, service, vm, workspace,
+    network, port, progress::Progress, service, vm, workspace,
 };
 
 /// How long a call waits for what it began before it answers how to go on. Clients give a call a
@@ -127,6 +127,9 @@ impl Call {
             "service_up" => service::up(self).await,
             "service_down" => service::down(self).await,
             "workspace_events" => service::events(self).await,
+            "port_publish" => port::publish(self).await,
+            "port_list" => port::list(self).await,
+            "port_unpublish" => port::unpublish(self).await,
             "environment_list" | "vm_list_environments" => workspace::environments(self).await,
             other => unreachable!("{other} is in the catalogue and has no function"),
         }
@@ -204,7 +207,10 @@ mod tests {
     use pyro_client::NodeLocation;
 
     use super::*;
-    use crate::{Profile, catalogue};
+    use crate::{
+        Profile, catalogue,
+        parameter::{Parameter, Shape},
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_says_nothing_is_told_before_a_client_gives_up() {
@@ -226,8 +232,13 @@ mod tests {
         let pyro = Arc::new(Pyro::new(settings));
         for tool in catalogue::of(Profile::WorkspaceFull) {
             let given = tool.parameters.iter().filter(|parameter| parameter.required);
-            let given =
-                given.map(|parameter| (parameter.name.to_owned(), "given".into())).collect();
+            let value = |parameter: &Parameter| match parameter.shape {
+                Shape::Ports => "80",
+                _ => "given",
+            };
+            let given = given
+                .map(|parameter| (parameter.name.to_owned(), value(parameter).into()))
+                .collect();
             let progress = Progress::unheard();
             let call = Call::new(Arc::clone(&pyro), tool, Some(given), progress).unwrap();
             let begun = Instant::now();

@@ -18,6 +18,7 @@ mod log;
 mod network;
 mod output;
 mod parameter;
+mod port;
 mod profile;
 mod progress;
 mod prompts;

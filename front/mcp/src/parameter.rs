@@ -34,6 +34,8 @@ pub(crate) enum Shape {
     TextMap,
     /// A list of texts.
     TextList,
+    /// A list of ports: `GUEST` or `HOST:GUEST`.
+    Ports,
 }
 
 impl Parameter {
@@ -60,7 +62,7 @@ impl Parameter {
             Shape::OneOf(choices) => choices.first().copied().map(Value::from),
             Shape::Flag => Some(Value::Bool(false)),
             Shape::FlagOn => Some(Value::Bool(true)),
-            Shape::TextMap | Shape::TextList => None,
+            Shape::TextMap | Shape::TextList | Shape::Ports => None,
         }
     }
 
@@ -75,7 +77,7 @@ impl Parameter {
             Shape::TextMap => {
                 json!({"type": "object", "additionalProperties": {"type": "string"}})
             }
-            Shape::TextList => json!({"type": "array", "items": {"type": "string"}}),
+            Shape::TextList | Shape::Ports => json!({"type": "array", "items": {"type": "string"}}),
         };
         if let Some(default) = self.default() {
             schema["default"] = default;

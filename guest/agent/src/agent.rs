@@ -27,7 +27,7 @@ use crate::{
     reaper::Children,
     refusal::Refusal,
     service::Services,
-    spawner::{STOCK, Spawner},
+    spawner::{Preparation, STOCK, Spawner},
 };
 
 /// Events a watcher may be behind before it has to ask anew.
@@ -68,6 +68,7 @@ pub struct Agent {
     /// What Personalize made; held while it is being made.
     pub personal: tokio::sync::Mutex<Option<Personal>>,
     shown: Mutex<Option<String>>,
+    preparation: tokio::sync::Mutex<Option<Preparation>>,
     workload: watch::Sender<Option<Arc<Spawner>>>,
     events: broadcast::Sender<GuestEvent>,
     restarts: AtomicU32,
@@ -89,6 +90,7 @@ impl Agent {
             children: Arc::default(),
             personal: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
+            preparation: tokio::sync::Mutex::default(),
             workload: watch::Sender::default(),
             events: broadcast::Sender::new(EVENTS),
             restarts: AtomicU32::new(0),
@@ -153,10 +155,29 @@ impl Agent {
         self.workload.borrow().clone()
     }
 
+    /// Makes what is the same in every workload. Where that fails, it is tried again once a workload is
+    /// wanted, and told then.
+    pub async fn prepare_workload(&self) {
+        match Preparation::make(&self.children).await {
+            Ok(preparation) => *self.preparation.lock().await = Some(preparation),
+            Err(error) => console::note(&format!("the workload: {error}")),
+        }
+    }
+
+    async fn start_workload(&self, hostname: &str) -> Result<Spawner, Refusal> {
+        let made = async {
+            let preparation = match self.preparation.lock().await.take() {
+                Some(preparation) => preparation,
+                None => Preparation::make(&self.children).await?,
+            };
+            Spawner::start(hostname, preparation, self.children.clone()).await
+        };
+        made.await.map_err(Refusal::Workload)
+    }
+
     /// Makes the workload and keeps it: restarts it whenever its PID 1 ends.
     pub async fn keep_workload(self: &Arc<Self>, hostname: &str) -> Result<(), Refusal> {
-        let first = Spawner::start(hostname, self.children.clone()).await;
-        let first = Arc::new(first.map_err(Refusal::Workload)?);
+        let first = Arc::new(self.start_workload(hostname).await?);
         self.cgroups.tidy(None);
         self.workload.send_replace(Some(first.clone()));
         let agent = self.clone();
@@ -231,8 +252,7 @@ impl Agent {
         let _ = timeout(RESTARTING, group.emptied()).await;
         self.clerk.catch_up().await;
         self.cgroups.drop_spare();
-        let next = Spawner::start(hostname, self.children.clone()).await;
-        let next = Arc::new(next.map_err(Refusal::Workload)?);
+        let next = Arc::new(self.start_workload(hostname).await?);
         self.cgroups.tidy(None);
         Ok(next)
     }

@@ -16,6 +16,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use rustix::mount::MountFlags;
@@ -79,19 +80,29 @@ const SEED: Drive = Drive { what: "seed image", serial: "pyro-seed", name: "vdb"
 const WORKSPACE: Drive = Drive { what: "workspace disk", serial: "pyro-workspace", name: "vdc" };
 const AGENT: Drive = Drive { what: "agent disk", serial: "pyro-agent", name: "vdd" };
 
+/// The machine's drives by their serials. They stay, and are looked for once: best before anybody
+/// waits for it.
+pub fn devices() -> &'static [(String, PathBuf)] {
+    static DEVICES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
+    DEVICES.get_or_init(|| {
+        let entries = fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
+        let named = entries.map(|entry| {
+            let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
+            (serial.trim().to_owned(), Path::new("/dev").join(entry.file_name()))
+        });
+        named.collect()
+    })
+}
+
 impl Drive {
     fn device(self) -> Result<PathBuf, DriveError> {
-        let mut serials = Vec::new();
-        for entry in fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok) {
-            let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-            if serial.trim() == self.serial {
-                return Ok(Path::new("/dev").join(entry.file_name()));
-            }
-            serials.push(serial);
+        let devices = devices();
+        if let Some((_, device)) = devices.iter().find(|(serial, _)| serial == self.serial) {
+            return Ok(device.clone());
         }
         let device = Path::new("/dev").join(self.name);
         // A machine that names one drive names all of them.
-        if serials.iter().any(|serial| serial.starts_with("pyro-")) || !device.exists() {
+        if devices.iter().any(|(serial, _)| serial.starts_with("pyro-")) || !device.exists() {
             return Err(DriveError::Missing(self.what));
         }
         Ok(device)

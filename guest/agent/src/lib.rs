@@ -52,6 +52,7 @@ pub use workload::main as workload_main;
 pub fn agent_main() -> std::io::Result<()> {
     let started = clock::since_boot();
     boot::universal();
+    drives::devices();
     // Every exec holds some, and 512 may run.
     let files = Rlimit { current: Some(65_536), maximum: Some(65_536) };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, files) {
@@ -62,6 +63,10 @@ pub fn agent_main() -> std::io::Result<()> {
         .max_blocking_threads(8)
         .thread_stack_size(256 << 10)
         .build()?;
-    runtime.block_on(channel::serve(Agent::new(started)));
+    runtime.block_on(async {
+        let agent = Agent::new(started);
+        agent.prepare_workload().await;
+        channel::serve(agent).await;
+    });
     Ok(())
 }

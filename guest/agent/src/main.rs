@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let ended = match (arguments.next().as_deref(), arguments.next()) {
-        (Some("workload"), Some(hostname)) => pyro_agent::workload_main(&hostname),
+    let ended = match std::env::args().nth(1).as_deref() {
+        Some("workload") => pyro_agent::workload_main(),
         _ if std::process::id() == 1 => pyro_agent::agent_main(),
         _ => return ExitCode::from(2),
     };

@@ -12,6 +12,7 @@ use crate::{
     agent::{Agent, Personal},
     clock, console, drives,
     refusal::Refusal,
+    workload::MAX_HOSTNAME,
 };
 
 /// Does it, or gives the answer of the first time. What failed half-way can be asked for again.
@@ -69,7 +70,7 @@ fn is_hostname(name: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    name.len() <= 64 && name.split('.').all(label)
+    name.len() <= MAX_HOSTNAME && name.split('.').all(label)
 }
 
 struct Spans {

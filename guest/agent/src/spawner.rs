@@ -39,7 +39,7 @@ use crate::{
     reaper::Children,
     recruit::Step,
     sys,
-    workload::{ANSWER_BYTES, Answer, OPEN_TERMINAL, START_RECRUIT, window_size},
+    workload::{ANSWER_BYTES, Answer, HOME_TREES, Home, OPEN_TERMINAL, START_RECRUIT, window_size},
 };
 
 /// How long the name spaces may take, slow machines included.
@@ -122,6 +122,71 @@ pub struct Process {
     pub terminal: Option<Descriptor>,
 }
 
+/// The workload's process while it has neither root nor name: the same for every workspace.
+#[derive(Debug)]
+pub struct Preparation {
+    control: Descriptor,
+    process: (i32, Descriptor),
+}
+
+impl Preparation {
+    /// Starts it.
+    pub async fn make(children: &Children) -> Result<Self, SpawnError> {
+        let _ = cgroup::divide_workload(false);
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(|error| SpawnError::Prepare(error.into()))?;
+        children.starting();
+        let spawned = Command::new("/proc/self/exe")
+            .arg0("/init")
+            .arg("workload")
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        children.started(spawned.as_ref().ok().map(|child| child.id() as i32));
+        let child = spawned.map_err(SpawnError::Prepare)?;
+        let pid = child.id() as i32;
+        let pidfd = Pid::from_raw(pid)
+            .ok_or(Errno::SRCH)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
+            .map_err(|error| SpawnError::Prepare(error.into()))?;
+        let process = (pid, Descriptor::new(pidfd).map_err(SpawnError::Prepare)?);
+        let mut control = Descriptor::new(ours).map_err(SpawnError::Prepare)?;
+        let made = async {
+            let made = timeout(MAKING, receive(&control)).await;
+            let made = made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            made_or_told(made.map_err(SpawnError::Talk)?.0, &mut control).await?;
+            cgroup::divide_workload(true).map_err(SpawnError::Cgroup)
+        };
+        match made.await {
+            Ok(()) => Ok(Self { control, process }),
+            Err(error) => {
+                end(&process, children).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Ends a process of ours, and waits for it.
+async fn end((pid, pidfd): &(i32, Descriptor), children: &Children) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = pidfd.readable().await;
+    let _ = children.take_status(*pid, pidfd);
+}
+
+/// Whether what was asked for is made; else why not, which follows the answer.
+async fn made_or_told(answer: Answer, control: &mut Descriptor) -> Result<(), SpawnError> {
+    if answer.errno == 0 {
+        return Ok(());
+    }
+    let mut text = vec![0; answer.text as usize];
+    control.read_exact(&mut text).await.map_err(SpawnError::Talk)?;
+    Err(SpawnError::Make(String::from_utf8_lossy(&text).into_owned()))
+}
+
 /// The workload's process.
 #[derive(Debug)]
 pub struct Spawner {
@@ -137,46 +202,22 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Makes the workload: name spaces on the mounts that are there.
-    pub async fn start(hostname: &str, children: Arc<Children>) -> Result<Self, SpawnError> {
-        let _ = cgroup::divide_workload(false);
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|error| SpawnError::Prepare(error.into()))?;
-        children.starting();
-        let spawned = Command::new("/proc/self/exe")
-            .arg0("/init")
-            .args(["workload", hostname])
-            .env_clear()
-            .stdin(theirs)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        children.started(spawned.as_ref().ok().map(|child| child.id() as i32));
-        let child = spawned.map_err(SpawnError::Prepare)?;
-        let pid = child.id() as i32;
-        let pidfd = Pid::from_raw(pid)
-            .ok_or(Errno::SRCH)
-            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
-            .map_err(|error| SpawnError::Prepare(error.into()))?;
-        let process = (pid, Descriptor::new(pidfd).map_err(SpawnError::Prepare)?);
-        let mut control = Descriptor::new(ours).map_err(SpawnError::Prepare)?;
-        children.starting();
-        let made = timeout(MAKING, receive(&control)).await;
-        let made = made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        children.started(made.as_ref().ok().map(|(answer, _)| answer.pid).filter(|pid| *pid > 0));
-        let (answer, mut descriptors) = made.map_err(SpawnError::Talk)?;
-        if answer.errno != 0 || descriptors.is_empty() {
-            let mut text = vec![0; answer.text as usize];
-            control.read_exact(&mut text).await.map_err(SpawnError::Talk)?;
-            return Err(SpawnError::Make(String::from_utf8_lossy(&text).into_owned()));
-        }
-        let init = Descriptor::new(descriptors.remove(0)).map_err(SpawnError::Prepare)?;
-        cgroup::divide_workload(true).map_err(SpawnError::Cgroup)?;
-        let null = File::options().read(true).write(true).open("/dev/null");
-        let null = null.map_err(SpawnError::Prepare)?.into();
-        let init_stat = File::open(format!("/proc/{}/stat", answer.pid)).ok();
-        let init = (answer.pid, init);
+    /// Makes the workload on the mounts that are there.
+    pub async fn start(
+        hostname: &str,
+        preparation: Preparation,
+        children: Arc<Children>,
+    ) -> Result<Self, SpawnError> {
+        let Preparation { mut control, process } = preparation;
+        let made = Self::move_in(hostname, &mut control, &children).await;
+        let (init, null) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                end(&process, &children).await;
+                return Err(error);
+            }
+        };
+        let init_stat = File::open(format!("/proc/{}/stat", init.0)).ok();
         Ok(Self {
             control: Mutex::new(control),
             recruits: std::sync::Mutex::default(),
@@ -186,6 +227,30 @@ impl Spawner {
             null,
             init_stat,
         })
+    }
+
+    async fn move_in(
+        hostname: &str,
+        control: &mut Descriptor,
+        children: &Children,
+    ) -> Result<((i32, Descriptor), OwnedFd), SpawnError> {
+        let home = Home::of_agent().map_err(SpawnError::Prepare)?;
+        let mut name = vec![hostname.len() as u8];
+        name.extend(hostname.as_bytes());
+        children.starting();
+        let asked = async {
+            send(&*control, &name, &home.trees())?;
+            receive(control).await
+        };
+        let made = timeout(MAKING, asked).await;
+        let made = made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        children.started(made.as_ref().ok().map(|(answer, _)| answer.pid).filter(|pid| *pid > 0));
+        let (answer, mut descriptors) = made.map_err(SpawnError::Talk)?;
+        made_or_told(answer, control).await?;
+        let pidfd = descriptors.pop().ok_or(io::ErrorKind::InvalidData.into());
+        let init = pidfd.and_then(Descriptor::new).map_err(SpawnError::Talk)?;
+        let null = File::options().read(true).write(true).open("/dev/null");
+        Ok(((answer.pid, init), null.map_err(SpawnError::Prepare)?.into()))
     }
 
     /// Makes processes ahead of their commands, up to this many, and lets go of those that ended
@@ -540,7 +605,7 @@ impl Recruit {
 
 /// Sends bytes with descriptors, at once; says how many, at least one.
 fn send(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HOME_TREES))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors));

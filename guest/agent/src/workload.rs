@@ -1,9 +1,12 @@
 //! The workload's own process: makes its name spaces and root, then starts commands in them.
 //!
-//! A process of its own (`/init workload HOSTNAME`, control socket as stdin) with a single thread,
-//! so that a plain fork is safe, and small, so that it is cheap. It stays in the agent's PID name
-//! space, where nothing inside can see or signal it; its children (`recruit`) are in the workload's,
-//! and are the *agent's* children (`CLONE_PARENT`), which waits for them.
+//! A process of its own (`/init workload`, control socket as stdin) with a single thread, so that a
+//! plain fork is safe, and small, so that it is cheap. It stays in the agent's PID name space, where
+//! nothing inside can see or signal it; its children (`recruit`) are in the workload's, and are the
+//! *agent's* children (`CLONE_PARENT`), which waits for them.
+//!
+//! What is the same for every workspace is made first, at once: a VM that is saved has it. Root and
+//! name come later.
 //!
 //! Refuses to know commands, records, output: it hands over a pidfd and forgets.
 //!
@@ -11,7 +14,9 @@
 //!
 //! | From | What |
 //! |---|---|
-//! | workload | [`Answer`] once all is made: `pid` and pidfd of the name space's PID 1; or an error text |
+//! | workload | [`Answer`] once its name spaces are made, with nothing in it; or an error text |
+//! | agent | length u8, then that many bytes of the host name; descriptors: the [`Home`] |
+//! | workload | [`Answer`] once it stands in it: `pid` and pidfd of the name space's PID 1; or an error text |
 //! | agent | [`START_RECRUIT`]; descriptors: cgroup, the recruit's socket |
 //! | workload | [`Answer`]: `pid` and pidfd |
 //! | agent | [`OPEN_TERMINAL`] |
@@ -61,6 +66,9 @@ pub const CGROUP: &str = "/sys/fs/cgroup/pyro/workload";
 pub const AGENT_CGROUP: &str = "/sys/fs/cgroup/agent";
 /// Where the workload's PID 1 stands: outside what the workload can name.
 pub const INIT_CGROUP: &str = "/sys/fs/cgroup/pyro/init";
+
+/// Where its process mounts what it takes along, in a name space of its own.
+const FURNITURE: &str = "/furniture";
 
 /// Asks for a process that will be told its command.
 pub const START_RECRUIT: u8 = 1;
@@ -133,27 +141,102 @@ struct Workload {
     cgroups: OwnedFd,
 }
 
+/// File systems of a workload that are detached from where the agent mounted them.
+#[derive(Debug)]
+pub struct Home {
+    /// Becomes `/`.
+    root: OwnedFd,
+    /// Becomes `/workspace`.
+    workspace: OwnedFd,
+    /// Becomes `/var/lib/docker`.
+    docker: OwnedFd,
+    /// Becomes `/var/lib/containers`.
+    containers: OwnedFd,
+}
+
+/// How many they are.
+pub const HOME_TREES: usize = 4;
+/// The longest host name, in bytes.
+pub const MAX_HOSTNAME: usize = 64;
+
+impl Home {
+    /// In the agent: from its own mounts.
+    pub fn of_agent() -> io::Result<Self> {
+        let tree = |path: &str| clone_tree(path, false).map_err(io::Error::other);
+        Ok(Self {
+            root: tree(ROOT)?,
+            workspace: tree(WORKSPACE)?,
+            docker: tree(&format!("{DISK}/docker"))?,
+            containers: tree(&format!("{DISK}/containers"))?,
+        })
+    }
+
+    /// As they are handed over.
+    pub fn trees(&self) -> [BorrowedFd<'_>; HOME_TREES] {
+        [&self.root, &self.workspace, &self.docker, &self.containers].map(AsFd::as_fd)
+    }
+
+    /// The host name and the trees; none where the agent has gone.
+    fn receive(control: &OwnedFd) -> io::Result<Option<(String, Self)>> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+        let mut bytes = [0; 1 + MAX_HOSTNAME];
+        let (count, descriptors) = receive(control, &mut bytes)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        let name = bytes.get(1..count).filter(|name| name.len() == usize::from(bytes[0]));
+        let hostname = String::from_utf8(name.ok_or_else(invalid)?.to_vec());
+        let trees: [OwnedFd; HOME_TREES] = descriptors.try_into().map_err(|_| invalid())?;
+        let [root, workspace, docker, containers] = trees;
+        let home = Self { root, workspace, docker, containers };
+        Ok(Some((hostname.map_err(|_| invalid())?, home)))
+    }
+}
+
 /// The process's main: returns when the agent has closed the socket.
-pub fn main(hostname: &str) -> io::Result<()> {
+pub fn main() -> io::Result<()> {
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let made = make(hostname, &control);
-    let workload = match made {
-        Ok((workload, pid, pidfd)) => {
-            answer(&control, Answer { pid, errno: 0, text: 0 }, &[pidfd.as_fd()])?;
-            Workload { control, ..workload }
-        }
-        Err(error) => {
-            let mut text = error.to_string().into_bytes();
-            text.truncate(MAX_TEXT);
-            let errno = error.source.raw_os_error().unwrap_or(0).max(1);
-            answer(&control, Answer { pid: 0, errno, text: text.len() as u32 }, &[])?;
-            return File::from(control).write_all(&text);
-        }
+    let preparation = match Preparation::make() {
+        Ok(preparation) => preparation,
+        Err(error) => return tell(control, &error),
     };
+    answer(&control, Answer { pid: 0, errno: 0, text: 0 }, &[])?;
+    let Some((hostname, home)) = Home::receive(&control)? else { return Ok(()) };
+    let (workload, pid, pidfd) = match preparation.move_in(&hostname, &home, &control) {
+        Ok(made) => made,
+        Err(error) => return tell(control, &error),
+    };
+    answer(&control, Answer { pid, errno: 0, text: 0 }, &[pidfd.as_fd()])?;
+    drop((control, pidfd, home));
     while let Some((request, descriptors)) = workload.receive()? {
         workload.serve(request, descriptors)?;
     }
     Ok(())
+}
+
+/// Tells why there is no workload.
+fn tell(control: OwnedFd, error: &Failed) -> io::Result<()> {
+    let mut text = error.to_string().into_bytes();
+    text.truncate(MAX_TEXT);
+    let errno = error.source.raw_os_error().unwrap_or(0).max(1);
+    answer(&control, Answer { pid: 0, errno, text: text.len() as u32 }, &[])?;
+    File::from(control).write_all(&text)
+}
+
+/// Some bytes and what came with them.
+fn receive(control: &OwnedFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HOME_TREES))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let received = recvmsg(control, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptors = ancillary
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    Ok((received.bytes, descriptors))
 }
 
 fn answer(control: &OwnedFd, answer: Answer, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -170,21 +253,8 @@ fn answer(control: &OwnedFd, answer: Answer, descriptors: &[BorrowedFd<'_>]) -> 
 impl Workload {
     fn receive(&self) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
         let mut request = [0];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut request)];
-        let received = recvmsg(&self.control, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        if received.bytes == 0 {
-            return Ok(None);
-        }
-        let descriptors = ancillary
-            .drain()
-            .flat_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
-                _ => Vec::new(),
-            })
-            .collect();
-        Ok(Some((request[0], descriptors)))
+        let (count, descriptors) = receive(&self.control, &mut request)?;
+        Ok((count != 0).then_some((request[0], descriptors)))
     }
 
     /// Does one thing and answers. Only a lost agent is an error here.
@@ -251,38 +321,68 @@ pub fn window_size(size: pyro_wire::Terminal) -> rustix::termios::Winsize {
     }
 }
 
-/// Makes name spaces, root and PID 1. Gives what to keep, and PID 1's process id and pidfd.
-fn make(hostname: &str, control: &OwnedFd) -> Result<(Workload, i32, OwnedFd), Failed> {
-    let name_space = || {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::open("/proc/self/ns/cgroup", flags, Mode::empty())
-            .doing("opening the cgroup name space")
-    };
-    let own_cgroups = name_space()?;
-    enter_name_spaces()?;
-    let cgroups = name_space()?;
-    rustix::system::sethostname(hostname.as_bytes()).doing("setting the host name")?;
-    sys::bring_up_loopback().doing("bringing up lo")?;
-    let processes = rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .doing("opening /proc")?;
-    let init_cgroup =
-        rustix::fs::open(INIT_CGROUP, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+/// Name spaces, and in them what is the same in every workload.
+struct Preparation {
+    processes: OwnedFd,
+    own_cgroups: OwnedFd,
+    cgroups: OwnedFd,
+    init_cgroup: OwnedFd,
+    furniture: Furniture,
+}
+
+impl Preparation {
+    fn make() -> Result<Self, Failed> {
+        let name_space = || {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::open("/proc/self/ns/cgroup", flags, Mode::empty())
+                .doing("opening the cgroup name space")
+        };
+        let own_cgroups = name_space()?;
+        enter_name_spaces()?;
+        let cgroups = name_space()?;
+        sys::bring_up_loopback().doing("bringing up lo")?;
+        let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let processes =
+            rustix::fs::open("/proc", directory, Mode::empty()).doing("opening /proc")?;
+        let init_cgroup = rustix::fs::open(INIT_CGROUP, directory, Mode::empty())
             .doing("opening the cgroup of the workload's init")?;
-    enter_root()?;
-    furnish(hostname)?;
-    enter_cgroups(&own_cgroups).doing("returning to the agent's cgroup name space")?;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let terminals = rustix::fs::open("/dev/pts", flags, Mode::empty()).doing("opening /dev/pts")?;
-    let null =
-        File::options().read(true).write(true).open("/dev/null").doing("opening /dev/null")?;
-    limit();
-    sys::unshare(libc::CLONE_NEWPID).doing("making the PID name space")?;
-    let (pid, pidfd) = start_init(&init_cgroup)?;
-    // stdin was the control socket; no child may have it.
-    rustix::stdio::dup2_stdin(&null).doing("letting go of stdin")?;
-    sys::deny_vsock().doing("denying vsock")?;
-    let control = control.try_clone().doing("keeping the control socket")?;
-    Ok((Workload { control, processes, terminals, cgroups }, pid, pidfd))
+        rustix::mount::mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .doing("making the mounts private")?;
+        let furniture = Furniture::make()?;
+        leave_mounts()?;
+        limit();
+        Ok(Self { processes, own_cgroups, cgroups, init_cgroup, furniture })
+    }
+
+    /// Makes root and PID 1. Gives what to keep, and PID 1's process id and pidfd.
+    fn move_in(
+        self,
+        hostname: &str,
+        home: &Home,
+        control: &OwnedFd,
+    ) -> Result<(Workload, i32, OwnedFd), Failed> {
+        rustix::system::sethostname(hostname.as_bytes()).doing("setting the host name")?;
+        enter_root(home)?;
+        self.furniture.place()?;
+        name_machine(hostname);
+        enter_cgroups(&self.own_cgroups).doing("returning to the agent's cgroup name space")?;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let terminals =
+            rustix::fs::open("/dev/pts", flags, Mode::empty()).doing("opening /dev/pts")?;
+        let null =
+            File::options().read(true).write(true).open("/dev/null").doing("opening /dev/null")?;
+        sys::unshare(libc::CLONE_NEWPID).doing("making the PID name space")?;
+        let (pid, pidfd) = start_init(&self.init_cgroup)?;
+        // stdin was the control socket; no child may have it.
+        rustix::stdio::dup2_stdin(&null).doing("letting go of stdin")?;
+        sys::deny_vsock().doing("denying vsock")?;
+        let control = control.try_clone().doing("keeping the control socket")?;
+        let Self { processes, cgroups, .. } = self;
+        Ok((Workload { control, processes, terminals, cgroups }, pid, pidfd))
+    }
 }
 
 fn enter_cgroups(name_space: &OwnedFd) -> io::Result<()> {
@@ -309,27 +409,20 @@ fn enter_name_spaces() -> Result<(), Failed> {
     unshared.doing("making the name spaces")
 }
 
-fn clone_tree(path: &str) -> Result<OwnedFd, Failed> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+/// A mount, alone or with what is mounted below it, that is mounted nowhere.
+fn clone_tree(path: &str, is_whole: bool) -> Result<OwnedFd, Failed> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, is_whole);
     open_tree(CWD, path, flags).doing(format!("taking {path}"))
 }
 
-fn place(tree: &OwnedFd, target: &str) -> Result<(), Failed> {
+fn place(tree: BorrowedFd<'_>, target: &str) -> Result<(), Failed> {
     move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .doing(format!("mounting {target}"))
 }
 
-/// Leaves the agent's mounts behind and stands in the workload's root.
-///
-/// The root of an initramfs cannot be pivoted away from, so the new root is moved over it, after
-/// everything else of the agent's was unmounted from this name space.
-fn enter_root() -> Result<(), Failed> {
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .doing("making the mounts private")?;
-    let root = clone_tree(ROOT)?;
-    let workspace = clone_tree(WORKSPACE)?;
-    let docker = clone_tree(&format!("{DISK}/docker"))?;
-    let containers = clone_tree(&format!("{DISK}/containers"))?;
+/// Leaves the agent's mounts behind.
+fn leave_mounts() -> Result<(), Failed> {
     let mounts = fs::read_to_string("/proc/self/mounts").doing("reading the mounts")?;
     for target in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
         if target != "/" && !target.starts_with("/proc") {
@@ -339,16 +432,24 @@ fn enter_root() -> Result<(), Failed> {
     }
     rustix::mount::unmount("/proc", UnmountFlags::DETACH).doing("leaving /proc")?;
     // What the workload finds should it ever take its root away: nothing.
-    mount("tmpfs", "/", "tmpfs", MountFlags::RDONLY, c"size=4k")?;
+    mount("tmpfs", "/", "tmpfs", MountFlags::RDONLY, c"size=4k")
+}
+
+/// Stands in the workload's root.
+///
+/// The root of an initramfs cannot be pivoted away from, so the new root is moved over it; nothing
+/// else of the agent's is left in this name space.
+fn enter_root(home: &Home) -> Result<(), Failed> {
+    let [root, workspace, docker, containers] = home.trees();
     rustix::process::chdir("/").doing("entering the covered root")?;
-    place(&root, "/")?;
+    place(root, "/")?;
     // The path "/" still means the initramfs under all these; the tree's own descriptor does not.
-    rustix::process::fchdir(&root).doing("entering the workload's root")?;
+    rustix::process::fchdir(root).doing("entering the workload's root")?;
     rustix::process::chroot(".").doing("making it the root")?;
     for (tree, target) in [
-        (&workspace, "/workspace"),
-        (&docker, "/var/lib/docker"),
-        (&containers, "/var/lib/containers"),
+        (workspace, "/workspace"),
+        (docker, "/var/lib/docker"),
+        (containers, "/var/lib/containers"),
     ] {
         ensure_directory(target, 0o755)?;
         place(tree, target)?;
@@ -382,61 +483,82 @@ fn ensure_directory(path: &str, mode: u32) -> Result<(), Failed> {
         .doing(format!("making {path}"))
 }
 
-/// Mounts what every Linux program expects, and writes the few files that name this machine.
-fn furnish(hostname: &str) -> Result<(), Failed> {
-    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    for (path, mode) in [
-        ("/proc", 0o555),
-        ("/sys", 0o555),
-        ("/dev", 0o755),
-        ("/run", 0o755),
-        ("/tmp", 0o1777),
-        ("/etc", 0o755),
-        ("/root", 0o700),
-    ] {
-        ensure_directory(path, mode)?;
+/// What every Linux program expects to find mounted, mounted nowhere yet.
+struct Furniture {
+    sys: OwnedFd,
+    run: OwnedFd,
+    dev: OwnedFd,
+}
+
+impl Furniture {
+    fn make() -> Result<Self, Failed> {
+        for directory in ["sys", "run", "dev"] {
+            ensure_directory(&format!("{FURNITURE}/{directory}"), 0o755)?;
+        }
+        let at = |path: &str| format!("{FURNITURE}/{path}");
+        let quiet = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+        mount("sysfs", &at("sys"), "sysfs", quiet | MountFlags::RDONLY, c"")?;
+        mount("cgroup2", &at("sys/fs/cgroup"), "cgroup2", quiet, c"")?;
+        let own = MountFlags::NOSUID | MountFlags::NODEV;
+        mount("tmpfs", &at("run"), "tmpfs", own, c"mode=755")?;
+        ensure_directory(&at("run/lock"), 0o1777)?;
+        mount("tmpfs", &at("dev"), "tmpfs", MountFlags::NOSUID, c"mode=755,size=1m")?;
+        for (name, major, minor) in [
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("full", 1, 7),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+            ("tty", 5, 0),
+            ("fuse", 10, 229),
+        ] {
+            let path = at(&format!("dev/{name}"));
+            let device = rustix::fs::makedev(major, minor);
+            let mode = Mode::from_raw_mode(0o666);
+            rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, mode, device)
+                .doing(format!("making {path}"))?;
+            rustix::fs::chmod(&path, mode).doing(format!("opening up {path}"))?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            ensure_directory(&at(&format!("dev/{name}")), 0o755)?;
+        }
+        let terminals = c"newinstance,ptmxmode=0666,mode=620,gid=5";
+        let loud = MountFlags::NOSUID | MountFlags::NOEXEC;
+        mount("devpts", &at("dev/pts"), "devpts", loud, terminals)?;
+        mount("shm", &at("dev/shm"), "tmpfs", own, c"mode=1777")?;
+        mount("mqueue", &at("dev/mqueue"), "mqueue", quiet, c"")?;
+        for (name, target) in [
+            ("ptmx", "pts/ptmx"),
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
+            rustix::fs::symlink(target, at(&format!("dev/{name}")))
+                .doing(format!("linking /dev/{name}"))?;
+        }
+        let taken = |name: &str| clone_tree(&at(name), true);
+        Ok(Self { sys: taken("sys")?, run: taken("run")?, dev: taken("dev")? })
     }
-    mount("sysfs", "/sys", "sysfs", quiet | MountFlags::RDONLY, c"")?;
-    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", quiet, c"")?;
-    mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=755")?;
-    ensure_directory("/run/lock", 0o1777)?;
-    mount("tmpfs", "/dev", "tmpfs", MountFlags::NOSUID, c"mode=755,size=1m")?;
-    for (name, major, minor) in [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-        ("fuse", 10, 229),
-    ] {
-        let path = format!("/dev/{name}");
-        let device = rustix::fs::makedev(major, minor);
-        let mode = Mode::from_raw_mode(0o666);
-        rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, mode, device)
-            .doing(format!("making {path}"))?;
-        rustix::fs::chmod(&path, mode).doing(format!("opening up {path}"))?;
+
+    /// Puts it into the root that this process stands in.
+    fn place(&self) -> Result<(), Failed> {
+        for (path, mode) in [
+            ("/proc", 0o555),
+            ("/sys", 0o555),
+            ("/dev", 0o755),
+            ("/run", 0o755),
+            ("/tmp", 0o1777),
+            ("/etc", 0o755),
+            ("/root", 0o700),
+        ] {
+            ensure_directory(path, mode)?;
+        }
+        for (tree, target) in [(&self.sys, "/sys"), (&self.run, "/run"), (&self.dev, "/dev")] {
+            place(tree.as_fd(), target)?;
+        }
+        Ok(())
     }
-    for name in ["pts", "shm", "mqueue"] {
-        ensure_directory(&format!("/dev/{name}"), 0o755)?;
-    }
-    let terminals = c"newinstance,ptmxmode=0666,mode=620,gid=5";
-    let loud = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("devpts", "/dev/pts", "devpts", loud, terminals)?;
-    mount("shm", "/dev/shm", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
-    mount("mqueue", "/dev/mqueue", "mqueue", quiet, c"")?;
-    for (name, target) in [
-        ("ptmx", "pts/ptmx"),
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ] {
-        rustix::fs::symlink(target, format!("/dev/{name}"))
-            .doing(format!("linking /dev/{name}"))?;
-    }
-    name_machine(hostname);
-    Ok(())
 }
 
 /// `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`, only where they say nothing of this

@@ -9,6 +9,7 @@ mod environment;
 mod exec;
 mod network;
 mod node;
+mod port;
 mod service;
 mod stream;
 mod up;
@@ -24,6 +25,10 @@ pub use exec::{
 };
 pub use network::{NetworkLogEntry, NetworkProcess, NetworkStatus, SetNetwork};
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};
+pub use port::{
+    Port, PortList, PortPublication, PublishPort, PublishPorts, PublishedPort, PublishedPorts,
+    UnpublishPorts, UnpublishedPorts,
+};
 pub use pyro_core::{
     Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,
     RestartPolicy, ServiceName, ServiceSpec, ServiceState,

@@ -8,7 +8,7 @@ use pyro_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ErrorBody;
+use crate::{ErrorBody, PublishPort, PublishedPort};
 
 /// Starts a service. One that runs as it should is left alone; one that ended gets a new run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
@@ -28,10 +28,9 @@ pub struct StartService {
     /// Do not start a stopped workspace for this; fail instead.
     #[serde(default)]
     pub no_start: bool,
-    /// Not available yet.
+    /// Ports that are published on the host for as long as it runs; none: as they were.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    pub published_ports: Vec<serde_json::Value>,
+    pub published_ports: Vec<PublishPort>,
     /// Not available yet.
     #[serde(default)]
     pub secret_env: BTreeMap<String, String>,
@@ -81,9 +80,8 @@ pub struct Service {
     pub detail: Option<String>,
     /// Whether it is being stopped.
     pub stopping: bool,
-    /// Always empty so far.
-    #[schema(value_type = Vec<Object>)]
-    pub published_ports: Vec<serde_json::Value>,
+    /// Ports that are published on the host for as long as it runs.
+    pub published_ports: Vec<PublishedPort>,
     /// Restarts by policy since it was last started.
     pub restart_count: u32,
     /// `no`, `on-failure`, `always` or `unless-stopped`.

@@ -10,8 +10,9 @@ use hyper::body::{Frame, Incoming};
 use pyro_api::{
     BuildEvent, CreateWorkspace, DeletedEnvironment, DeletedWorkspace, DiskUsage, Environment,
     EnvironmentCatalog, Exec, ExecList, ExecRequest, ExecResult, ImportedEnvironment, NodeStatus,
-    NodeStopped, OutputQuery, PORT_PROTOCOL, PruneWorkspaces, PrunedEnvironments, PrunedWorkspaces,
-    RunRequest, SignalRequest, UpdateWorkspace, Workspace, WorkspaceList, WorkspaceLogs,
+    NodeStopped, OutputQuery, PORT_PROTOCOL, PortList, PruneWorkspaces, PrunedEnvironments,
+    PrunedWorkspaces, PublishPorts, PublishedPorts, RunRequest, SignalRequest, UnpublishPorts,
+    UnpublishedPorts, UpdateWorkspace, Workspace, WorkspaceList, WorkspaceLogs,
 };
 use pyro_directory::Directory;
 use serde::de::DeserializeOwned;
@@ -240,6 +241,30 @@ impl Node {
     ) -> Result<ExecStream, ClientError> {
         let call = Call::new(Method::POST, in_workspace(workspace, "/execs")).json(request);
         ExecStream::open(call, self.stream().await?).await
+    }
+
+    /// `GET /v1/workspaces/{w}/ports`.
+    pub async fn ports(&self, workspace: &str) -> Result<PortList, ClientError> {
+        self.get(in_workspace(workspace, "/ports")).await
+    }
+
+    /// `POST /v1/workspaces/{w}/ports`.
+    pub async fn publish_ports(
+        &self,
+        workspace: &str,
+        request: &PublishPorts,
+    ) -> Result<PublishedPorts, ClientError> {
+        self.json(Call::new(Method::POST, in_workspace(workspace, "/ports")).json(request)).await
+    }
+
+    /// `POST /v1/workspaces/{w}/ports/unpublish`.
+    pub async fn unpublish_ports(
+        &self,
+        workspace: &str,
+        request: &UnpublishPorts,
+    ) -> Result<UnpublishedPorts, ClientError> {
+        let target = in_workspace(workspace, "/ports/unpublish");
+        self.json(Call::new(Method::POST, target).json(request)).await
     }
 
     /// `POST /v1/workspaces/{w}/ports/{port}/connect`, upgraded: a connection to a port within the

@@ -38,7 +38,7 @@ impl Cache {
             locks: open(path.join("locks"))?,
             names: open(path.join("names"))?,
         };
-        for kind in ["environments", "kernels", "boot", "disks", "seeds"] {
+        for kind in ["environments", "kernels", "boot", "disks", "seeds", crate::template::KIND] {
             open(path.join(kind))?;
         }
         cache.remove_leftovers()?;
@@ -66,6 +66,11 @@ impl Cache {
         let lock = self.locks.lock(&name).map_err(unusable)?;
         job.check()?;
         Ok(lock)
+    }
+
+    /// Takes a lock, unless somebody holds it.
+    pub(crate) fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        self.locks.try_lock(name).map_err(|source| self.unusable(source))
     }
 
     /// A directory of our own for something to be made in.

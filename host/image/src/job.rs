@@ -166,7 +166,8 @@ impl Process {
         // The name may itself hold blanks and parentheses.
         let (before, after) = stat.rsplit_once(") ")?;
         let (_, name) = before.split_once('(')?;
-        let group = after.split(' ').nth(2)?.parse().ok()?;
+        // One that is ending has -1.
+        let group = after.split(' ').nth(2)?.parse().ok().filter(|group| *group > 0)?;
         Some(Self { name: name.to_owned(), group: Pid::from_raw(group)? })
     }
 }

@@ -18,6 +18,7 @@
 //! | `boot/DIGEST/initramfs.cpio` | the agent and a kernel's modules |
 //! | `disks/DIGEST/disk.ext4` | empty disks to copy from |
 //! | `seeds/empty-2/seed.squashfs` | the seed of a workspace that has none |
+//! | `templates/DIGEST/` | a saved machine that others are started from, named by the digest of its shape |
 //! | `building/` | what is being made; each entry is locked by its maker for as long as it lives |
 //! | `locks/` | one build of a name at a time |
 //!
@@ -45,6 +46,7 @@ mod program;
 mod prune;
 pub mod seed;
 mod squashfs;
+pub mod template;
 
 pub use cache::Cache;
 pub use catalogue::{CATALOGUE_VERSION, Recipe, catalogue};

@@ -48,6 +48,8 @@ impl Cache {
         pruned.initramfs = self.sweep("boot", |_| true, freed)?;
         // Empty disks to copy from: small, made anew in milliseconds, and of no interest by name.
         self.sweep("disks", |_| true, freed)?;
+        // Saved machines likewise, though not as small.
+        self.sweep(crate::template::KIND, |_| true, freed)?;
         Ok(pruned)
     }
 
@@ -105,7 +107,7 @@ fn is_linked(directory: &Path) -> bool {
 }
 
 /// The bytes a directory's files take on disk.
-fn allocated(directory: &Path) -> u64 {
+pub(crate) fn allocated(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     entries
         .flatten()

@@ -75,7 +75,7 @@ async fn keep(path: &Path) -> Result<(), KeeperError> {
     let log = SerialLog::create(&path.join("serial.log")).map_err(prepare("serial.log"))?;
     let control_socket = directory.bind("keeper.sock", 0o600).map_err(failed)?;
     let (guest_socket, port, vmm_port) = match launch.channel {
-        Channel::Vmm => (None, None, None),
+        Channel::Vmm | Channel::None => (None, None, None),
         Channel::Serial => {
             let socket = directory.bind("vm.sock", 0o600).map_err(failed)?;
             let (ours, theirs) =
@@ -84,6 +84,12 @@ async fn keep(path: &Path) -> Result<(), KeeperError> {
         }
     };
 
+    let starter = if launch.in_background {
+        recede();
+        Some(starter().map_err(prepare("the standard input"))?)
+    } else {
+        None
+    };
     let vmm = Vmm {
         launch: &launch,
         directory: path,
@@ -115,6 +121,7 @@ async fn keep(path: &Path) -> Result<(), KeeperError> {
             () = kill.notified() => {}
             Some(()) = terminate.recv() => {}
             Some(()) = interrupt.recv() => {}
+            () = gone(starter.as_ref()), if !killed_on_request => {}
         }
         killed_on_request = true;
         // Fails only where it has ended already, which the next turn sees.
@@ -148,6 +155,32 @@ fn read_launch(
             serde_json::from_slice(&text).map_err(|source| KeeperError::Launch { path, source })
         }
         None => Err(KeeperError::NoLaunch { path }),
+    }
+}
+
+/// Leaves the processor to everybody else, but for a tenth, so that the work ends some day. Where
+/// sessions are weighed as groups (sched(7), autogroup), it is the group's weight that counts.
+fn recede() {
+    const LOW: i32 = 10;
+    let _ = rustix::process::setpriority_process(None, LOW);
+    let _ = std::fs::write("/proc/self/autogroup", LOW.to_string());
+}
+
+/// Our standard input, which ends with whoever started us. Another handle on it, since the
+/// standard streams are let go of.
+fn starter() -> io::Result<pipe::Receiver> {
+    pipe::Receiver::from_owned_fd(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?)
+}
+
+/// Returns once whoever started us has gone; never where nobody is to be followed.
+async fn gone(starter: Option<&pipe::Receiver>) {
+    let Some(starter) = starter else { return std::future::pending().await };
+    while starter.readable().await.is_ok() {
+        match starter.try_read(&mut [0; 64]) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+        }
     }
 }
 

@@ -28,11 +28,8 @@ impl Kept {
         let root = tempfile::tempdir().unwrap();
         let path: PathBuf = root.path().join("a b,c".repeat(20)).join("d".repeat(100));
         let directory = Directory::create(path).unwrap();
-        let launch = Launch {
-            program: program.into(),
-            arguments: arguments.iter().map(ToString::to_string).collect(),
-            channel,
-        };
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let launch = Launch::new(program.into(), arguments, channel);
         directory.write_whole("launch.json", &serde_json::to_vec(&launch).unwrap()).unwrap();
         let (keeper, said) = keep(&directory);
         Self { _root: root, directory, keeper, said }

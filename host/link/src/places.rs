@@ -16,7 +16,8 @@ const ALL: usize = 448;
 /// Of these, streams that stay open for as long as somebody wants.
 const STAYING: usize = 384;
 /// Streams that are being opened at once: Firecracker gives one up whose guest has not taken it
-/// within two seconds, which a slow guest does not where many come together.
+/// within two seconds, which a slow guest does not where many come together. Such a stream is opened
+/// again ([`Stream::open`](crate::stream::Stream::open)), at the cost of those seconds.
 const OPENING: usize = 16;
 
 /// The places of one guest.

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pyro_directory::Directory;
 use pyro_wire::{
     Decoder, Frame, FrameError, FrameKind, HEADER_BYTES, MAX_MESSAGE, Message, header,
@@ -10,6 +10,7 @@ use pyro_wire::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    time::Instant,
 };
 
 use crate::places::Place;
@@ -75,6 +76,10 @@ pub struct Stream {
     pub(crate) writer: FrameWriter,
 }
 
+/// A stream that is refused sooner has nobody who listens; later, a guest that was too slow to take it:
+/// Firecracker waits for two seconds.
+const GIVEN_UP: Duration = Duration::from_millis(1500);
+
 /// The reading half.
 #[derive(Debug)]
 pub(crate) struct FrameReader<R = OwnedReadHalf> {
@@ -93,22 +98,54 @@ pub(crate) struct FrameWriter<W = OwnedWriteHalf> {
 
 impl Stream {
     /// Opens a stream to the agent's port through `vm.sock` in the keeper's directory, with the first
-    /// message: it goes along, so that the guest is woken once.
+    /// message: it goes along, so that the guest is woken once. What is refused was not delivered, so
+    /// that a guest which was only too slow is asked again, for as long as the caller waits.
     pub(crate) async fn open(
         directory: &Directory,
         place: Place,
         first: &impl Message,
     ) -> Result<Self, LinkError> {
         let frame = frame_of(first)?;
-        let socket = directory.connect_async("vm.sock").await.map_err(LinkError::Connect)?;
-        let (read, mut write) = socket.into_split();
         let connect = format!("CONNECT {}\n", pyro_core::AGENT_PORT);
         let bytes = [connect.as_bytes(), &frame].concat();
-        write.write_all(&bytes).await.map_err(lost_before_ok)?;
-        let mut reader =
-            FrameReader { half: read, decoder: Decoder::default(), place: Some(place) };
-        reader.read_ok().await?;
-        Ok(Self { reader, writer: FrameWriter { half: write } })
+        loop {
+            let asked = Instant::now();
+            match connect_with(directory, &bytes).await {
+                Err(LinkError::Refused) if asked.elapsed() >= GIVEN_UP => {}
+                Err(error) => return Err(error),
+                Ok((half, write, decoder)) => {
+                    let reader = FrameReader { half, decoder, place: Some(place) };
+                    return Ok(Self { reader, writer: FrameWriter { half: write } });
+                }
+            }
+        }
+    }
+}
+
+/// Sends the first bytes, and waits until the VMM says that the guest has taken the stream.
+async fn connect_with(
+    directory: &Directory,
+    bytes: &[u8],
+) -> Result<(OwnedReadHalf, OwnedWriteHalf, Decoder), LinkError> {
+    let socket = directory.connect_async("vm.sock").await.map_err(LinkError::Connect)?;
+    let (mut read, mut write) = socket.into_split();
+    write.write_all(bytes).await.map_err(lost_before_ok)?;
+    let mut decoder = Decoder::default();
+    read_ok(&mut read, decoder.buffer()).await?;
+    Ok((read, write, decoder))
+}
+
+/// Takes `OK <n>\n`, a line of at most 32 bytes; frames may follow at once.
+async fn read_ok(read: &mut OwnedReadHalf, heard: &mut BytesMut) -> Result<(), LinkError> {
+    const LONGEST: usize = 32;
+    loop {
+        if let Some(end) = heard.iter().take(LONGEST).position(|&byte| byte == b'\n') {
+            let line = heard.split_to(end + 1);
+            return if line.starts_with(b"OK ") { Ok(()) } else { Err(LinkError::Refused) };
+        }
+        if heard.len() >= LONGEST || read.read_buf(heard).await.map_err(lost_before_ok)? == 0 {
+            return Err(LinkError::Refused);
+        }
     }
 }
 
@@ -138,23 +175,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The stream again, what was read of it and not taken yet, and its place.
     pub(crate) fn into_parts(mut self) -> (R, Bytes, Option<Place>) {
         (self.half, self.decoder.buffer().split().freeze(), self.place)
-    }
-
-    /// Takes `OK <n>\n`, a line of at most 32 bytes; frames may follow at once.
-    async fn read_ok(&mut self) -> Result<(), LinkError> {
-        const LONGEST: usize = 32;
-        loop {
-            let heard = self.decoder.buffer();
-            if let Some(end) = heard.iter().take(LONGEST).position(|&byte| byte == b'\n') {
-                let line = heard.split_to(end + 1);
-                return if line.starts_with(b"OK ") { Ok(()) } else { Err(LinkError::Refused) };
-            }
-            if heard.len() >= LONGEST
-                || self.half.read_buf(heard).await.map_err(lost_before_ok)? == 0
-            {
-                return Err(LinkError::Refused);
-            }
-        }
     }
 
     /// The next frame; `None` when the stream ended between two frames.
@@ -226,5 +246,55 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Ends the stream's direction itself.
     pub(crate) async fn shut_down(&mut self) -> Result<(), LinkError> {
         self.half.shutdown().await.map_err(LinkError::Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        net::{UnixListener, UnixStream},
+        time::sleep,
+    };
+
+    use super::*;
+    use crate::places::Places;
+
+    /// Waits for this long with its answer, so often as there are such; then closes, or says OK.
+    async fn vmm(listener: UnixListener, refusals: &[Duration]) -> UnixStream {
+        for wait in refusals {
+            let (refused, _) = listener.accept().await.unwrap();
+            sleep(*wait).await;
+            drop(refused);
+        }
+        let (mut taken, _) = listener.accept().await.unwrap();
+        taken.write_all(b"OK 1\n").await.unwrap();
+        taken
+    }
+
+    async fn opened(refusals: &[Duration]) -> Result<Stream, LinkError> {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::create(home.path().join("vm")).unwrap();
+        let listener = directory.bind("vm.sock", 0o600).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = UnixListener::from_std(listener).unwrap();
+        let call = pyro_wire::Call::default();
+        let place = Places::default().passing().await;
+        tokio::select! {
+            opened = Stream::open(&directory, place, &call) => opened,
+            _taken = async {
+                let taken = vmm(listener, refusals).await;
+                std::future::pending::<()>().await;
+                taken
+            } => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_was_too_slow_is_asked_again() {
+        let slow = Duration::from_secs(2);
+        assert!(opened(&[]).await.is_ok());
+        assert!(opened(&[slow, slow]).await.is_ok());
+        let nobody = opened(&[slow, Duration::ZERO]).await;
+        assert!(matches!(nobody, Err(LinkError::Refused)), "{nobody:?}");
     }
 }

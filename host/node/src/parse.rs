@@ -1,13 +1,16 @@
 //! Requests into typed values; whatever is wrong with them is said here, before anything changes.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use pyro_api::{CreateWorkspace, ExecRequest, SetNetwork, StartService, UpdateWorkspace};
+use pyro_api::{
+    CreateWorkspace, ExecRequest, PublishPort, SetNetwork, StartService, UpdateWorkspace,
+};
 use pyro_core::{
     LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH, WorkspaceName,
 };
 use pyro_workspace::{
-    Change, Creation, ExecSpec, ExecTerminal, Network, NetworkRecord, OnExpiry, WorkspaceKind,
+    Change, Creation, ExecSpec, ExecTerminal, Network, NetworkRecord, OnExpiry, PortRequest,
+    WorkspaceKind,
 };
 
 /// The environment where none is named.
@@ -207,11 +210,62 @@ pub(crate) fn grace(seconds: Option<f64>) -> Result<Option<Duration>, Problem> {
     }
 }
 
+/// Ports that one request may name.
+const MOST_PORTS: usize = 128;
+
+/// Ports to publish, on an address of this host or (none) on `localhost`.
+pub(crate) fn ports(
+    ports: &[PublishPort],
+    bind: Option<IpAddr>,
+) -> Result<Vec<PortRequest>, Problem> {
+    if ports.len() > MOST_PORTS {
+        return Err(invalid_port(format!("more than {MOST_PORTS} ports at once")));
+    }
+    let one = |port: &PublishPort| {
+        let host_port = match port.host_port {
+            None | Some(0) => port.host_port.map(|_| 0),
+            Some(number) => {
+                let number = port_number(number)?;
+                if number < LOWEST_HOST_PORT {
+                    let message = format!("{number} is not a port of the host to publish on");
+                    return Err(invalid_port(message));
+                }
+                Some(number)
+            }
+        };
+        Ok(PortRequest { bind, host_port, guest_port: port_number(port.guest_port)? })
+    };
+    ports.iter().map(one).collect()
+}
+
+/// The lowest port of the host that can be asked for.
+const LOWEST_HOST_PORT: u16 = 1025;
+
+pub(crate) fn port_number(number: u32) -> Result<u16, Problem> {
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    port.ok_or_else(|| invalid_port(format!("{number} is not a port")))
+}
+
+fn invalid_port(message: String) -> Problem {
+    Problem::invalid("invalid_port", message)
+        .hint("a port is a number from 1 to 65535; on the host it is 1025 or more, or 0 for any")
+}
+
+/// An address of this host; none: `localhost`.
+pub(crate) fn bind(text: Option<&str>) -> Result<Option<IpAddr>, Problem> {
+    let Some(text) = text.filter(|text| !text.eq_ignore_ascii_case("localhost")) else {
+        return Ok(None);
+    };
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map(Some).map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        Problem::invalid("invalid_bind", format!("{shown:?} is not an address"))
+            .hint("it is an IPv4 or IPv6 address of this host, such as 192.0.2.1, 0.0.0.0 or ::1")
+    })
+}
+
 /// Refuses what the contract names and nobody has built yet.
 pub(crate) fn available(request: &StartService) -> Result<(), Problem> {
-    if !request.published_ports.is_empty() {
-        return Err(not_available("published ports"));
-    }
     if !request.secret_env.is_empty() {
         return Err(not_available("secrets"));
     }
@@ -250,5 +304,26 @@ mod tests {
         assert_eq!(with(|r| r.network_policy = Some("x".into())), "invalid_network_policy");
         assert_eq!(with(|r| r.backend = Some("xen".into())), "invalid_backend");
         assert_eq!(with(|r| r.on_expiry = Some("explode".into())), "invalid_on_expiry");
+    }
+
+    #[test]
+    fn ports_and_addresses_are_checked_before_anything_is_done() {
+        let port = |guest_port, host_port| ports(&[PublishPort { guest_port, host_port }], None);
+        for (guest_port, host_port) in
+            [(0, None), (65_536, None), (80, Some(80)), (80, Some(1024)), (80, Some(65_536))]
+        {
+            let problem = port(guest_port, host_port).unwrap_err();
+            assert_eq!(problem.code, "invalid_port", "{guest_port} {host_port:?}");
+        }
+        for (host_port, wanted) in [(None, None), (Some(0), Some(0)), (Some(1025), Some(1025))] {
+            let expected = PortRequest { bind: None, host_port: wanted, guest_port: 80 };
+            assert_eq!(port(80, host_port), Ok(vec![expected]));
+        }
+        assert_eq!(bind(None), Ok(None));
+        assert_eq!(bind(Some("localhost")), Ok(None));
+        assert_eq!(bind(Some("[::1]")), Ok(Some(std::net::Ipv6Addr::LOCALHOST.into())));
+        for bad in ["", "x", "1.2.3", "0.0.0.0:80", "[::1"] {
+            assert_eq!(bind(Some(bad)).unwrap_err().code, "invalid_bind", "{bad}");
+        }
     }
 }

@@ -1,22 +1,29 @@
 //! Records into payloads.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use pyro_api::{
     DownResult, DownService, ErrorBody, Exec, ExecResult, ListeningPort, LogBytes, NetworkDenied,
-    NetworkLogEntry, NetworkProcess, NetworkStatus, Service, ServiceExit, ServiceLogEntry,
-    ServiceProbe, StartedService, UpResult, UpService, Workspace, WorkspaceEvent,
+    NetworkLogEntry, NetworkProcess, NetworkStatus, Port, PortPublication, Service, ServiceExit,
+    ServiceLogEntry, ServiceProbe, StartedService, UpResult, UpService, Workspace, WorkspaceEvent,
     WorkspaceLastCommand, WorkspaceSeed, WorkspaceSummary,
 };
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
     Action, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome, Phase,
-    ServiceEvent, ServiceRecord, Snapshot, TRUNK_MEMORY, WorkspaceRecord,
+    PortRow, PortState, PortStatus, PublishedPort, ServiceEvent, ServiceRecord, Snapshot,
+    TRUNK_MEMORY, WorkspaceRecord,
     relay::{Entry, Protocol, Verdict},
 };
 
 /// How commands reach their guest.
 pub(crate) const EXECUTION_MODE: &str = "guest_vsock";
+
+/// What ports carry.
+const TCP: &str = "tcp";
 
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
@@ -199,7 +206,7 @@ pub(crate) async fn summary(handle: &Handle) -> WorkspaceSummary {
     }
 }
 
-pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Service {
+pub(crate) fn service(workspace: &Snapshot, record: &ServiceRecord) -> Service {
     let code = |exit_code: Option<i32>, signal: Option<i32>| {
         exit_code.or(signal.map(|signal| ExitStatus::Signal(signal).shell_code()))
     };
@@ -208,7 +215,7 @@ pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Serv
         .filter(|_| record.pid.is_none() && record.ended_at.is_some())
         .and_then(|exit| code(exit.exit_code, exit.signal));
     Service {
-        workspace_id,
+        workspace_id: workspace.record.id,
         service_name: record.name.clone(),
         state: record.state,
         ready: record.ready,
@@ -225,7 +232,13 @@ pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Serv
         stop_reason: record.stop_reason.clone(),
         detail: record.detail.clone(),
         stopping: record.stopping,
-        published_ports: Vec::new(),
+        published_ports: workspace
+            .record
+            .published
+            .iter()
+            .filter(|port| port.service.as_ref() == Some(&record.name))
+            .map(published_port)
+            .collect(),
         restart_count: record.restart_count,
         restart_policy: record.restart,
         last_exit: last.map(|exit| ServiceExit {
@@ -255,13 +268,13 @@ pub(crate) fn service(workspace_id: WorkspaceId, record: &ServiceRecord) -> Serv
 }
 
 pub(crate) fn started_service(
-    workspace_id: WorkspaceId,
+    workspace: &Snapshot,
     started: &pyro_workspace::StartedService,
     notices: Vec<String>,
 ) -> StartedService {
     let failure = started.outcome.and_then(|outcome| not_ready(&started.record, outcome));
     StartedService {
-        service: service(workspace_id, &started.record),
+        service: service(workspace, &started.record),
         unchanged: started.unchanged,
         log_tail: if failure.is_some() { started.log_tail.clone() } else { Vec::new() },
         notices,
@@ -271,13 +284,14 @@ pub(crate) fn started_service(
 
 /// What came of an up.
 pub(crate) fn up(
-    workspace_id: WorkspaceId,
+    workspace: &Snapshot,
     file: String,
     report: &pyro_workspace::UpReport,
     notices: Vec<String>,
 ) -> UpResult {
+    let workspace_id = workspace.record.id;
     let services: Vec<_> =
-        report.services.iter().map(|service| up_service(workspace_id, service)).collect();
+        report.services.iter().map(|service| up_service(workspace, service)).collect();
     UpResult {
         workspace_id,
         file,
@@ -310,7 +324,7 @@ fn not_up(workspace_id: WorkspaceId, services: &[UpService]) -> Option<Problem> 
     Some(problem.hint(format!("what it printed: pyro service logs {workspace_id} {name}")))
 }
 
-fn up_service(workspace_id: WorkspaceId, up: &pyro_workspace::UpService) -> UpService {
+fn up_service(workspace: &Snapshot, up: &pyro_workspace::UpService) -> UpService {
     let service_name = up.name.to_string();
     let started = match &up.result {
         Ok(started) => started,
@@ -348,21 +362,21 @@ fn up_service(workspace_id: WorkspaceId, up: &pyro_workspace::UpService) -> UpSe
     UpService {
         service_name,
         action: action.into(),
-        service: Some(service(workspace_id, record)),
+        service: Some(service(workspace, record)),
         log_tail: if failure.is_some() { started.log_tail.clone() } else { Vec::new() },
         failure: failure.map(ErrorBody::from),
     }
 }
 
 /// What came of a down.
-pub(crate) fn down(workspace_id: WorkspaceId, services: &[(ServiceRecord, bool)]) -> DownResult {
+pub(crate) fn down(workspace: &Snapshot, services: &[(ServiceRecord, bool)]) -> DownResult {
     let of = |(record, ran): &(ServiceRecord, bool)| DownService {
         service_name: record.name.to_string(),
         action: if *ran { "stopped" } else { "unchanged" }.into(),
-        service: service(workspace_id, record),
+        service: service(workspace, record),
     };
     DownResult {
-        workspace_id,
+        workspace_id: workspace.record.id,
         count: services.len(),
         stopped_count: services.iter().filter(|(_, ran)| *ran).count(),
         services: services.iter().map(of).collect(),
@@ -457,6 +471,44 @@ fn not_in_time(record: &ServiceRecord, why: &str) -> Problem {
     }
 }
 
+pub(crate) fn published_port(port: &PublishedPort) -> pyro_api::PublishedPort {
+    pyro_api::PublishedPort {
+        host: host(port.bind).to_string(),
+        host_port: port.host_port,
+        guest_port: port.guest_port,
+        protocol: TCP.into(),
+    }
+}
+
+fn host(bind: Option<IpAddr>) -> IpAddr {
+    bind.unwrap_or(Ipv4Addr::LOCALHOST.into())
+}
+
+pub(crate) fn port(row: &PortRow) -> Port {
+    Port {
+        guest_port: row.guest_port,
+        protocol: TCP.into(),
+        service: row.service.clone(),
+        listening_addresses: row.listening.clone(),
+        published: row.published.as_ref().map(publication),
+    }
+}
+
+fn publication(status: &PortStatus) -> PortPublication {
+    let (state, reason) = match &status.state {
+        PortState::Listening => ("listening", None),
+        PortState::Released(why) => ("released", Some(why.clone())),
+        PortState::Failed(why) => ("failed", Some(why.clone())),
+    };
+    PortPublication {
+        host: host(status.port.bind).to_string(),
+        host_port: status.port.host_port,
+        state: state.into(),
+        reason,
+        connections: status.connections(),
+    }
+}
+
 pub(crate) fn log_entry(entry: &LogEntry) -> ServiceLogEntry {
     let text = String::from_utf8(entry.bytes.to_vec()).ok();
     let hex = text.is_none().then(|| {
@@ -474,12 +526,12 @@ pub(crate) fn log_entry(entry: &LogEntry) -> ServiceLogEntry {
     }
 }
 
-pub(crate) fn event(id: WorkspaceId, cursor: u64, event: &ServiceEvent) -> WorkspaceEvent {
+pub(crate) fn event(workspace: &Snapshot, cursor: u64, event: &ServiceEvent) -> WorkspaceEvent {
     WorkspaceEvent {
         cursor,
         at: seconds(event.at),
         event: if event.deleted { "service_deleted" } else { "service_changed" }.into(),
-        service: service(id, &event.service),
+        service: service(workspace, &event.service),
     }
 }
 

@@ -159,11 +159,13 @@ impl Node {
         }
     }
 
-    /// Whether there is nothing to watch: no client, no build, no VM, no idle time to keep.
+    /// Whether there is nothing to watch: no client, no build, no VM, no port, no idle time to
+    /// keep.
     fn is_idle(&self) -> bool {
         let watched = |handle: &pyro_workspace::Handle| {
             let snapshot = handle.snapshot();
             snapshot.record.phase != Phase::Stopped
+                || snapshot.awaits_connections()
                 || snapshot.record.ttl_seconds.is_some()
                     && snapshot.record.on_expiry == pyro_workspace::OnExpiry::Delete
         };

@@ -14,6 +14,6 @@ mod store;
 
 pub use record::{
     ExecRecord, ExecState, LastCommand, NetworkPolicy, NetworkRecord, OnExpiry, Phase,
-    ServiceEvent, ServiceExit, ServiceRecord, WorkspaceKind, WorkspaceRecord,
+    PublishedPort, ServiceEvent, ServiceExit, ServiceRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use store::{Store, StoreError};

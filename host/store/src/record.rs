@@ -1,6 +1,6 @@
 //! What is kept of a workspace, of an exec and of a service.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use pyro_core::{
     DependencyCondition, EnvironmentName, ExecId, ExitStatus, LabelKey, LabelValue, Mebibytes,
@@ -116,6 +116,9 @@ pub struct WorkspaceRecord {
     /// What it may reach; nothing, where a node before knew of no networks.
     #[serde(default)]
     pub network: NetworkRecord,
+    /// Ports of this host that lead to ports of it.
+    #[serde(default)]
+    pub published: Vec<PublishedPort>,
 }
 
 /// What a workspace may reach, as it was asked for.
@@ -160,6 +163,19 @@ impl NetworkPolicy {
             Self::EgressAndPublishedPorts => "egress+published-ports",
         }
     }
+}
+
+/// A port of this host that leads to a port of a workspace.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// The address it is taken of; none: `localhost`, v4 and v6.
+    pub bind: Option<IpAddr>,
+    /// The port of this host.
+    pub host_port: u16,
+    /// The port of the workspace.
+    pub guest_port: u16,
+    /// The service it is published with; none: it stays until it is unpublished.
+    pub service: Option<ServiceName>,
 }
 
 /// How far an exec came.

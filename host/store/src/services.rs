@@ -52,6 +52,22 @@ impl Store {
         transaction.commit().map_err(failed())
     }
 
+    /// Keeps a service as it stands, unless something newer is kept of it.
+    pub fn keep_service(
+        &self,
+        workspace: WorkspaceId,
+        service: &ServiceRecord,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        let failed = || failed("keep a service");
+        let transaction = connection.transaction().map_err(failed())?;
+        let kept = kept_revision(&transaction, workspace, &service.name).map_err(failed())?;
+        if service.revision >= kept {
+            save(&transaction, workspace, service).map_err(failed())?;
+        }
+        transaction.commit().map_err(failed())
+    }
+
     /// Forgets a service.
     pub fn remove_service(
         &self,
@@ -280,6 +296,10 @@ mod tests {
         }
         assert!(!store.keep_service_event(id, Some(2), &event(9, "again")).unwrap());
         assert_eq!(store.events_after(id, 0, 10).unwrap().len(), 3);
+        for (revision, kept) in [(6, 8), (9, 9)] {
+            store.keep_service(id, &event(revision, "call").service).unwrap();
+            assert_eq!(store.services(id).unwrap()[0].revision, kept);
+        }
     }
 
     #[test]

@@ -336,6 +336,7 @@ pub(crate) mod tests {
             workload_restarts: 0,
             holds_services: false,
             network: crate::NetworkRecord::default(),
+            published: Vec::new(),
         }
     }
 
@@ -345,6 +346,17 @@ pub(crate) mod tests {
         let path = directory.path().join("pyro.db");
         let record = workspace(1, Some("one"));
         Store::open(&path).unwrap().save_workspace_durably(&record).unwrap();
+        assert_eq!(Store::open(&path).unwrap().workspaces().unwrap(), [record]);
+    }
+
+    #[test]
+    fn a_record_of_a_pyro_that_published_no_ports_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pyro.db");
+        let record = workspace(1, Some("one"));
+        Store::open(&path).unwrap().save_workspace_durably(&record).unwrap();
+        let edit = "UPDATE workspaces SET record = json_remove(record, '$.published')";
+        assert_eq!(Connection::open(&path).unwrap().execute(edit, []).unwrap(), 1);
         assert_eq!(Store::open(&path).unwrap().workspaces().unwrap(), [record]);
     }
 

@@ -10,7 +10,7 @@ use pyro_core::{Launch, Problem};
 use pyro_directory::Directory;
 use serde::{Deserialize, Serialize};
 
-use crate::{Firecracker, HostClock, HostPrograms, Machine, Qemu, VmmError};
+use crate::{Firecracker, HostClock, HostPrograms, Machine, Qemu, Saving, VmmError};
 
 /// A kind of VMM.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -96,5 +96,43 @@ pub trait Backend: Sync {
         machine: &Machine,
         clock: HostClock,
         directory: &Directory,
+    ) -> Result<Launch, VmmError>;
+
+    /// How it saves machines and starts others from them, if it can.
+    fn templates(&self) -> Option<&'static dyn Templates> {
+        None
+    }
+}
+
+/// Starting machines from a template: one that was saved after the universal phase of its boot.
+pub trait Templates: Sync {
+    /// All that shapes the machine. Two with the same shape can be started from one template,
+    /// whatever their drives hold. Looks at the files; blocking.
+    fn shape(
+        &self,
+        program: &Path,
+        machine: &Machine,
+        clock: HostClock,
+    ) -> Result<String, VmmError>;
+
+    /// Says how to start the machine that is to be saved, with its memory in `place`, an empty
+    /// directory. The keeper's directory stays as long as the machine runs.
+    fn launch(
+        &self,
+        program: &Path,
+        machine: &Machine,
+        clock: HostClock,
+        directory: &Directory,
+        place: &Path,
+    ) -> Result<(Launch, Saving), VmmError>;
+
+    /// Says how to start a machine of the same shape from what was saved in `template`, as
+    /// [`Backend::launch`] does for one that boots.
+    fn restore(
+        &self,
+        program: &Path,
+        machine: &Machine,
+        clock: HostClock,
+        template: &Path,
     ) -> Result<Launch, VmmError>;
 }

@@ -24,6 +24,24 @@ pub enum VmmError {
         #[source]
         source: DirectoryError,
     },
+    /// A file that a machine is made of could not be looked at.
+    #[error("cannot look at {}", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A machine could not be saved.
+    #[error("cannot save the machine: {step}")]
+    Save {
+        /// What failed.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The time since the host booted could not be told apart from another's.
     #[error("cannot read the host's boot id")]
     BootId {
@@ -56,7 +74,8 @@ impl VmmError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotText { .. } => "path_not_utf8",
-            Self::Prepare { .. } => "vm_prepare_failed",
+            Self::Prepare { .. } | Self::Look { .. } => "vm_prepare_failed",
+            Self::Save { .. } => "template_failed",
             Self::BootId { .. } => "boot_id_unreadable",
             Self::Version { .. } => "version_unknown",
             Self::Api { .. } => "firecracker_api_failed",

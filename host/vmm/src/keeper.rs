@@ -80,6 +80,34 @@ impl From<KeeperError> for Problem {
 /// runs. The keeper leaves our session, working directory and descriptors, and outlives us; while
 /// we live it is reaped when it ends.
 pub async fn start(program: &Path, directory: &Directory) -> Result<(), KeeperError> {
+    start_with(program, directory, Stdio::null()).await
+}
+
+/// Keeps a VM that was launched in the background alive: dropped, also with the whole process, it
+/// ends the VM.
+#[derive(Debug)]
+pub struct Leash {
+    _input: io::PipeWriter,
+}
+
+/// As [`start`], where `launch.json` says that the VM is in the background.
+pub async fn start_in_background(
+    program: &Path,
+    directory: &Directory,
+) -> Result<Leash, KeeperError> {
+    let (theirs, input) = io::pipe().map_err(|source| KeeperError::Execute {
+        program: program.display().to_string(),
+        source,
+    })?;
+    start_with(program, directory, theirs.into()).await?;
+    Ok(Leash { _input: input })
+}
+
+async fn start_with(
+    program: &Path,
+    directory: &Directory,
+    input: Stdio,
+) -> Result<(), KeeperError> {
     const PATIENCE: Duration = Duration::from_secs(30);
     let execute = |source| KeeperError::Execute { program: program.display().to_string(), source };
 
@@ -91,7 +119,7 @@ pub async fn start(program: &Path, directory: &Directory) -> Result<(), KeeperEr
         .arg("keep")
         .arg(path)
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(saying.try_clone().map_err(execute)?)
         .stderr(saying);
     let mut keeper = command.spawn().map_err(execute)?;

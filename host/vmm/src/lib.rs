@@ -15,11 +15,11 @@ mod programs;
 mod qemu;
 mod sys;
 
-pub use backend::{Backend, BackendName, UnknownBackend};
+pub use backend::{Backend, BackendName, Templates, UnknownBackend};
 pub use choice::{Chosen, Findings, choose};
 pub use clock::{HostClock, boot_id};
 pub use error::VmmError;
 pub use firecracker::{Api as FirecrackerApi, Firecracker, InstanceInfo};
 pub use machine::{Drives, Machine};
 pub use programs::HostPrograms;
-pub use qemu::Qemu;
+pub use qemu::{Qemu, Saving};

@@ -24,9 +24,11 @@ mod output;
 mod owner;
 mod platform;
 mod port;
+mod published;
 mod registry;
 mod service;
 mod state;
+mod template;
 mod vm;
 
 pub use creation::{Change, Creation};
@@ -37,11 +39,12 @@ pub use network::{GUEST_ADDRESS, Network};
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use port::{Carried, PortConnection};
+pub use published::{PortRequest, PortRow, PortState, PortStatus};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRUNK_MEMORY};
 pub use pyro_relay as relay;
 pub use pyro_store::{
-    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, ServiceEvent, ServiceRecord,
-    WorkspaceKind, WorkspaceRecord,
+    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, ServiceEvent,
+    ServiceRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

@@ -7,7 +7,7 @@ use std::{
 
 use pyro_core::{EnvironmentName, Problem};
 use pyro_directory::Directory;
-use pyro_image::{Cache, Digest, InstalledEnvironment, Kernel};
+use pyro_image::{Cache, Digest, InstalledEnvironment, Kernel, template};
 use pyro_store::WorkspaceRecord;
 use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, choose, kvm};
 use tokio::sync::{OnceCell, RwLock};
@@ -16,6 +16,7 @@ use crate::{
     error::{WorkspaceError, state_unwritable},
     layout::Layout,
     registry::Settings,
+    template::{Missing, Starting, Templates},
     vm::Vm,
 };
 
@@ -33,6 +34,22 @@ pub(crate) struct PickedEnvironment {
     pub(crate) version: Option<String>,
 }
 
+/// A machine that is being started.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    pub(crate) way: Way,
+    starting: Starting,
+}
+
+/// How a machine comes to its agent.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// It boots; with what would spare the next of its shape that, where that can be.
+    Cold(Option<Missing>),
+    /// It was saved by this name.
+    Restored(Digest),
+}
+
 #[derive(Debug)]
 pub(crate) struct Platform {
     images: Arc<Cache>,
@@ -43,6 +60,7 @@ pub(crate) struct Platform {
     /// installed meanwhile is found.
     kvm: OnceCell<kvm::KvmReport>,
     initramfs: Arc<Initramfs>,
+    templates: Arc<Templates>,
     /// Shared by whoever picks or reads images, held alone by whoever removes some.
     pub(crate) images_held: RwLock<()>,
 }
@@ -53,6 +71,7 @@ impl Platform {
         let programs = HostPrograms::new(None, settings.search_path.iter().cloned());
         Ok(Self {
             images,
+            templates: Arc::new(Templates::new(settings.instant_start)),
             settings,
             programs,
             clock: OnceCell::new(),
@@ -137,12 +156,15 @@ impl Platform {
         .await
     }
 
-    /// Starts the VMM under its keeper. The guest is not asked yet.
+    /// Starts the VMM under its keeper, from a template where there is one and one may be used.
+    /// The guest is not asked yet.
     pub(crate) async fn launch(
         &self,
         layout: &Layout,
         record: &WorkspaceRecord,
-    ) -> Result<Vm, WorkspaceError> {
+        use_template: bool,
+    ) -> Result<(Vm, Boot), WorkspaceError> {
+        let starting = self.templates.starting();
         let _held = self.images_held.read().await;
         let name: BackendName = record.backend.parse().map_err(Problem::from)?;
         let chosen = choose(Some(name), &self.findings().await)?;
@@ -155,7 +177,8 @@ impl Platform {
         let (disk, agent_disk) = (layout.disk(record.id), layout.agent_disk(record.id));
         let (vcpus, memory) = (record.vcpus, record.memory);
         let place = layout.vm(record.id);
-        let directory = blocking(move || {
+        let templates = self.templates.clone();
+        let (directory, way) = blocking(move || {
             let kernel = images.kernel()?.ok_or(pyro_image::Error::NoKernel)?;
             let linked = || Some(link).filter(|link| link.exists());
             let root = images.environment_root(&digest).or_else(linked).ok_or(missing)?;
@@ -172,21 +195,63 @@ impl Platform {
                 },
             };
             let directory = fresh_directory(place)?;
-            let launch = chosen
-                .backend
-                .backend()
-                .launch(&chosen.program, &machine, clock, &directory)
-                .map_err(Problem::from)?;
+            let backend = chosen.backend.backend();
+            let saves = backend.templates().filter(|_| templates.is_wanted());
+            let key = match saves {
+                None => None,
+                Some(saves) => {
+                    Some(template::key(&saves.shape(&chosen.program, &machine, clock)?))
+                }
+            };
+            let usable = key.as_ref().filter(|key| use_template && !templates.is_given_up(key));
+            let found = usable.and_then(|key| {
+                template::find(&images, key).unwrap_or_else(|error| {
+                    tracing::warn!(%key, %error, "a template cannot be used");
+                    None
+                })
+            });
+            let (launch, way) = match (saves, key, found) {
+                (Some(saves), Some(key), Some(found)) => {
+                    let launch = saves.restore(&chosen.program, &machine, clock, &found)?;
+                    (launch, Way::Restored(key))
+                }
+                (_, key, _) => {
+                    let launch = backend
+                        .launch(&chosen.program, &machine, clock, &directory)
+                        .map_err(Problem::from)?;
+                    (launch, Way::Cold(key.map(|key| Missing { key, chosen, machine, clock })))
+                }
+            };
             let text = serde_json::to_vec_pretty(&launch)
                 .map_err(|error| Problem::from_error("internal_error", &error))?;
             let unwritable = |error| state_unwritable(&error);
             directory.write_whole("launch.json", &text).map_err(unwritable)?;
             Vm::note_boot(&directory).map_err(unwritable)?;
-            Ok(directory)
+            Ok((directory, way))
         })
         .await?;
         pyro_vmm::keeper::start(&self.settings.program, &directory).await.map_err(Problem::from)?;
-        Ok(Vm::at(directory))
+        Ok((Vm::at(directory), Boot { way, starting }))
+    }
+
+    /// A start has gone well: what it missed is made in the background.
+    pub(crate) fn has_started(&self, boot: Boot) {
+        drop(boot.starting);
+        let Way::Cold(Some(missing)) = boot.way else { return };
+        let (templates, images) = (self.templates.clone(), self.images.clone());
+        let program = self.settings.program.clone();
+        // Not one of the tasks that are waited for: it ends with the node.
+        tokio::spawn(async move { templates.make(images, &program, missing).await });
+    }
+
+    /// A machine came from this template to nothing, and went well without it.
+    pub(crate) async fn discard(&self, key: Digest) {
+        self.templates.give_up(&key);
+        let images = self.images.clone();
+        let removed = blocking(move || Ok(template::remove(&images, &key)?)).await;
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a template cannot be removed");
+        }
     }
 
     async fn host_clock(&self) -> Result<HostClock, WorkspaceError> {
@@ -248,7 +313,7 @@ fn fresh_directory(place: PathBuf) -> Result<Directory, Problem> {
     Directory::create(place).map_err(|error| state_unwritable(&error))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, WorkspaceError> {
     match tokio::task::spawn_blocking(work).await {

@@ -1,19 +1,30 @@
 //! Connections to ports of a workspace.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use pyro_core::Problem;
 use pyro_link::{PortReader, PortWriter};
+use pyro_store::PublishedPort;
+use pyro_wire::{ListServices, ServiceList};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{activity::Activity, error::WorkspaceError, exec::InUseGuard, owner::Handle};
+use crate::{
+    activity::Activity,
+    error::WorkspaceError,
+    exec::InUseGuard,
+    owner::{Handle, Request},
+    published::{PortRequest, PortRow, rows},
+    service::all_told,
+};
 
 /// Connections to the ports of one workspace at once.
 pub(crate) const MOST_CONNECTIONS: usize = 1024;
+/// Ports that a guest is believed to listen on.
+const MOST_LISTENING: usize = 1024;
 /// Read of a client at once, bytes.
 const PIECE: usize = 32 << 10;
 
@@ -52,6 +63,58 @@ impl Handle {
             .map_err(WorkspaceError::guest("connect to the port"))?;
         Ok(PortConnection { reader, writer, activity: self.activity.clone(), _place: place })
     }
+}
+
+impl Handle {
+    /// Publishes ports on this host, all of them or none; what is published already stays as it is.
+    /// The ports that were asked for.
+    pub async fn publish_ports(
+        &self,
+        ports: Vec<PortRequest>,
+    ) -> Result<Vec<PublishedPort>, WorkspaceError> {
+        self.activity.touch();
+        let (asked, _) = self.ask(|reply| Request::Publish { ports, service: None, reply }).await?;
+        Ok(asked)
+    }
+
+    /// Takes published ports back, by the host's number, else by the guest's; all of them or none.
+    pub async fn unpublish_ports(
+        &self,
+        ports: Vec<u16>,
+    ) -> Result<Vec<PublishedPort>, WorkspaceError> {
+        self.activity.touch();
+        self.ask(|reply| Request::Unpublish { ports, reply }).await
+    }
+
+    /// The ports that are listened on within the workspace or published on this host.
+    pub async fn ports(&self) -> Result<Vec<PortRow>, WorkspaceError> {
+        let snapshot = self.snapshot();
+        let mut list = ServiceList::default();
+        if let Some(live) = &snapshot.live {
+            let call = ListServices { all_ports: true, ..ListServices::default() };
+            match live.link.list_services(call).await {
+                Ok(told) => list = told,
+                // It ended just now: nobody listens there any more.
+                Err(_) if !live.vm.lives() => {}
+                Err(error) => return Err(WorkspaceError::guest("list the ports")(error)),
+            }
+        }
+        let services: Vec<_> = all_told(&list)
+            .into_iter()
+            .map(|service| (service.name.to_string(), service.listening))
+            .collect();
+        Ok(rows(&listening(&list.listening), &services, &snapshot.ports))
+    }
+}
+
+/// What a guest says of where it listens, as far as that can be.
+pub(crate) fn listening(told: &[pyro_wire::ListeningPort]) -> Vec<(String, u16)> {
+    let one = |listening: &pyro_wire::ListeningPort| {
+        let port = u16::try_from(listening.port).ok().filter(|port| *port > 0)?;
+        let address: IpAddr = listening.address.parse().ok()?;
+        Some((address.to_string(), port))
+    };
+    told.iter().take(MOST_LISTENING).filter_map(one).collect()
 }
 
 fn place(connections: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {

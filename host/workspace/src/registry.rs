@@ -48,6 +48,8 @@ pub struct Settings {
     pub search_path: Vec<PathBuf>,
     /// The backend to use where a creation names none; else the host's probe decides.
     pub backend: Option<String>,
+    /// Whether machines are started from templates, where the backend can.
+    pub instant_start: bool,
     /// For tests: the step at which this node is to die as by `kill -9`.
     pub crash_at: Option<String>,
 }
@@ -76,6 +78,10 @@ impl Context {
     fn handles(&self) -> MutexGuard<'_, BTreeMap<WorkspaceId, Handle>> {
         // Nothing can panic halfway through a change of the map.
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn find(&self, id: WorkspaceId) -> Option<Handle> {
+        self.handles().get(&id).cloned()
     }
 
     pub(crate) fn forget(&self, id: WorkspaceId) {
@@ -184,6 +190,7 @@ impl Workspaces {
             workload_restarts: 0,
             holds_services: false,
             network: creation.network.record().clone(),
+            published: Vec::new(),
         };
         context.store.save_workspace_durably(&record)?;
         let (tell, told) = oneshot::channel();
@@ -368,6 +375,7 @@ mod tests {
             workload_restarts: 0,
             holds_services: false,
             network: pyro_store::NetworkRecord::default(),
+            published: Vec::new(),
         }
     }
 
@@ -418,6 +426,7 @@ mod tests {
             agent: b"",
             search_path: Vec::new(),
             backend: None,
+            instant_start: false,
             crash_at: None,
         })
         .await

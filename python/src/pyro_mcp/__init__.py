@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .aio_client import AsyncPyro
     from .aio_port import AsyncPortConnection
+    from .aio_ports import AsyncPorts
     from .aio_process import AsyncProcess
     from .aio_service import AsyncService, AsyncServices
     from .aio_workspace import AsyncWorkspace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         ServicesFailedError,
     )
     from .port import PortConnection
+    from .ports import Ports
     from .probes import HealthCheck, Probe
     from .process import Process
     from .results import (
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
         ExecInfo,
         ExecOutput,
         LogLine,
+        PortInfo,
+        PortPublication,
+        PublishedPort,
         ServiceEvent,
         ServiceInfo,
         WorkspaceInfo,
@@ -51,6 +56,7 @@ __version__ = "4.0.0a1"
 
 __all__ = [
     "AsyncPortConnection",
+    "AsyncPorts",
     "AsyncProcess",
     "AsyncPyro",
     "AsyncService",
@@ -69,8 +75,12 @@ __all__ = [
     "NotAvailableError",
     "NotFoundError",
     "PortConnection",
+    "PortInfo",
+    "PortPublication",
+    "Ports",
     "Probe",
     "Process",
+    "PublishedPort",
     "Pyro",
     "PyroError",
     "Service",
@@ -87,6 +97,7 @@ __all__ = [
 # Where each name is; loaded once it is used, so that importing the package costs next to nothing.
 _MODULES = {
     "AsyncPortConnection": "aio_port",
+    "AsyncPorts": "aio_ports",
     "AsyncProcess": "aio_process",
     "AsyncPyro": "aio_client",
     "AsyncService": "aio_service",
@@ -98,8 +109,12 @@ _MODULES = {
     "HealthCheck": "probes",
     "LogLine": "results",
     "PortConnection": "port",
+    "PortInfo": "results",
+    "PortPublication": "results",
+    "Ports": "ports",
     "Probe": "probes",
     "Process": "process",
+    "PublishedPort": "results",
     "Pyro": "client",
     "Service": "service",
     "ServiceEvent": "results",

@@ -328,6 +328,34 @@ def run_in_vm(vm: dict[str, Any], exec_document: dict[str, Any]) -> Call:
     return Call("POST", "/v1/run", {"vm": vm, "exec": exec_document}, upgrade=True)
 
 
+# --- ports ---------------------------------------------------------------------------------------
+
+# A port of a workspace, or with one of the host before it, or as the routes take it.
+PortLike = int | tuple[int, int] | Mapping[str, int]
+
+
+def _port(port: PortLike) -> dict[str, int]:
+    if isinstance(port, Mapping):
+        return dict(port)
+    if isinstance(port, tuple):
+        host_port, guest_port = port
+        return {"guest_port": guest_port, "host_port": host_port}
+    return {"guest_port": port}
+
+
+def list_ports(workspace: str) -> Call:
+    return Call("GET", in_workspace(workspace, "/ports"))
+
+
+def publish_ports(workspace: str, ports: Sequence[PortLike], bind: str | None) -> Call:
+    document = _said({"ports": [_port(port) for port in ports]}, bind=(bind, None))
+    return Call("POST", in_workspace(workspace, "/ports"), document)
+
+
+def unpublish_ports(workspace: str, ports: Sequence[int]) -> Call:
+    return Call("POST", in_workspace(workspace, "/ports/unpublish"), {"ports": list(ports)})
+
+
 # --- services ------------------------------------------------------------------------------------
 
 
@@ -367,6 +395,7 @@ def service_request(
     health: Mapping[str, Any] | None = None,
     depends_on: Mapping[str, str] | Sequence[str] | None = None,
     log_limit_bytes: int | None = None,
+    published_ports: Sequence[PortLike] | None = None,
     replace: bool = False,
     no_wait: bool = False,
     no_start: bool = False,
@@ -396,6 +425,7 @@ def service_request(
     )
     return _said(
         {"service": service},
+        published_ports=([_port(port) for port in published_ports or ()], []),
         replace=(replace, False),
         no_wait=(no_wait, False),
         no_start=(no_start, False),

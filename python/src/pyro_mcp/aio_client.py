@@ -512,6 +512,35 @@ class AsyncPyro:
 
         return await AsyncPortConnection._open(self._transport, call)
 
+    async def publish_ports(
+        self, workspace_id: str, ports: Sequence[calls.PortLike], *, bind: str | None = None
+    ) -> payloads.PublishedPorts:
+        """Publishes ports of a workspace on the host until they are unpublished; all or none.
+
+        A port is its number, `(host_port, guest_port)`, or `{"guest_port": ..., "host_port": ...}`;
+        a host port of 0 is any that is free. `bind` is another address of the host than localhost.
+        """
+        published: payloads.PublishedPorts = await self._transport.json(
+            calls.publish_ports(self._name(workspace_id), ports, bind)
+        )
+        return published
+
+    async def list_ports(self, workspace_id: str) -> payloads.PortList:
+        """The ports of a workspace that somebody listens on, or that are published."""
+        listed: payloads.PortList = await self._transport.json(
+            calls.list_ports(self._name(workspace_id))
+        )
+        return listed
+
+    async def unpublish_ports(
+        self, workspace_id: str, ports: Sequence[int]
+    ) -> payloads.UnpublishedPorts:
+        """Takes published ports back, all or none: by the host's numbers, else the workspace's."""
+        gone: payloads.UnpublishedPorts = await self._transport.json(
+            calls.unpublish_ports(self._name(workspace_id), ports)
+        )
+        return gone
+
     async def read_exec_output(
         self,
         workspace_id: str,
@@ -540,7 +569,7 @@ class AsyncPyro:
         ready_timeout_seconds: float | None = 30,
         ready_interval_ms: int | None = 500,
         secret_env: Mapping[str, str] | None = None,
-        published_ports: Sequence[Mapping[str, int]] | None = None,
+        published_ports: Sequence[calls.PortLike] | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         on_ready_timeout: Literal["stop", "keep"] = "stop",
@@ -560,8 +589,10 @@ class AsyncPyro:
         Raises `ServiceFailedError` with its last lines where it ends before it is ready, or is not
         ready in time. `readiness` is one of `{"type": "file", "path": ...}`, `tcp` with `address`,
         `http` with `url`, `command` with `command`, `log` with `pattern`, and `notify`.
+        `published_ports` are published on the host for as long as it runs: `{"guest_port": ...}`,
+        and `host_port` where that is to be a certain one.
         """
-        calls.refuse(secret_env=secret_env, published_ports=published_ports)
+        calls.refuse(secret_env=secret_env)
         document = calls.service_request(
             service_name,
             command,
@@ -579,6 +610,7 @@ class AsyncPyro:
             health=health,
             depends_on=depends_on,
             log_limit_bytes=log_limit_bytes,
+            published_ports=published_ports,
             replace=replace,
             no_wait=no_wait,
             no_start=no_start,

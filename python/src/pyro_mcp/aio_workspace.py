@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from ._aio_creation import creates
 from .aio_client import AsyncPyro
+from .aio_ports import AsyncPorts
 from .aio_service import AsyncServices
 from .errors import NotFoundError
 from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
@@ -123,6 +124,11 @@ class AsyncWorkspace:
     def services(self) -> AsyncServices:
         """Its services."""
         return AsyncServices(self._pyro, self.id)
+
+    @property
+    def ports(self) -> AsyncPorts:
+        """Its ports."""
+        return AsyncPorts(self._pyro, self.id)
 
     async def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""

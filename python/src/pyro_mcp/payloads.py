@@ -36,8 +36,15 @@ __all__ = [
     "NetworkStatus",
     "NodeStatus",
     "NodeStopped",
+    "Port",
+    "PortList",
+    "PortPublication",
     "PrunedEnvironments",
     "PrunedWorkspaces",
+    "PublishPort",
+    "PublishPorts",
+    "PublishedPort",
+    "PublishedPorts",
     "RestartService",
     "RunResult",
     "Service",
@@ -52,6 +59,8 @@ __all__ = [
     "StartedService",
     "StopService",
     "Terminal",
+    "UnpublishPorts",
+    "UnpublishedPorts",
     "UpResult",
     "UpService",
     "UpServices",
@@ -669,6 +678,58 @@ class NodeStopped(TypedDict):
     """Always true."""
 
 
+class Port(TypedDict):
+    """A port of a workspace."""
+
+    guest_port: int
+    """Its number."""
+
+    listening_addresses: list[str]
+    """The guest's addresses on which somebody listens; `0.0.0.0` and `::` mean all."""
+
+    protocol: str
+    """`tcp`."""
+
+    published: PortPublication | None
+
+    service: str | None
+    """The service that listens on it, or that it is published with; null: none."""
+
+
+class PortList(TypedDict):
+    """The ports of a workspace, by number."""
+
+    count: int
+    """How many."""
+
+    ports: list[Port]
+    """One for each place where a port is published, one for each port that is only listened on."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class PortPublication(TypedDict):
+    """Where a port is published, and how that stands."""
+
+    connections: int
+    """Connections that go through it now."""
+
+    host: str
+    """The host's address; 127.0.0.1 stands for localhost, ::1 too."""
+
+    host_port: int
+    """The port of the host."""
+
+    reason: str | None
+    """Why it is not listened on."""
+
+    state: str
+    """`listening`; `released`: not taken now, and taken again when the workspace or service is
+    started; `failed`: it could not be taken.
+    """
+
+
 class PrunedEnvironments(TypedDict):
     """The reply to a prune."""
 
@@ -702,6 +763,57 @@ class PrunedWorkspaces(TypedDict):
 
     freed_bytes: int
     """Bytes on the host that this frees."""
+
+
+class PublishPort(TypedDict):
+    """A port that is to be published."""
+
+    guest_port: int
+    """The port of the workspace, 1 to 65535."""
+
+    host_port: int | None
+    """The port of the host, 1025 to 65535; 0: any that is free; null: the guest's number where it
+    can be had, else any.
+    """
+
+
+class PublishPorts(TypedDict):
+    """Publishes ports of a workspace on the host: all of them or none."""
+
+    bind: str | None
+    """The host's address to listen on; null: localhost, 127.0.0.1 and ::1."""
+
+    ports: list[PublishPort]
+    """The ports."""
+
+
+class PublishedPort(TypedDict):
+    """A port of the host that leads to a port of a workspace."""
+
+    guest_port: int
+    """The port of the workspace."""
+
+    host: str
+    """The host's address; 127.0.0.1 stands for localhost, ::1 too."""
+
+    host_port: int
+    """The port of the host."""
+
+    protocol: str
+    """`tcp`."""
+
+
+class PublishedPorts(TypedDict):
+    """The reply to a publish."""
+
+    notices: list[str]
+    """What the caller should know, for example that others than this host may connect."""
+
+    published_ports: list[PublishedPort]
+    """The ports that were asked for, in that order; those that were published before too."""
+
+    workspace_id: str
+    """The workspace."""
 
 
 class RestartService(TypedDict):
@@ -770,8 +882,8 @@ class Service(TypedDict):
     pid: int | None
     """Its main process, as its workspace sees it."""
 
-    published_ports: list[dict[str, Any]]
-    """Always empty so far."""
+    published_ports: list[PublishedPort]
+    """Ports that are published on the host for as long as it runs."""
 
     readiness: dict[str, Any] | None
     """How it is found out that it is ready."""
@@ -936,8 +1048,8 @@ class StartService(TypedDict):
     no_wait: bool | None
     """Answer at once, rather than when it is ready or cannot be any more."""
 
-    published_ports: list[dict[str, Any]] | None
-    """Not available yet."""
+    published_ports: list[PublishPort] | None
+    """Ports that are published on the host for as long as it runs; none: as they were."""
 
     replace: bool | None
     """Where it runs as something else: stop that and start this."""
@@ -986,6 +1098,23 @@ class Terminal(TypedDict):
 
     rows: int
     """Rows."""
+
+
+class UnpublishPorts(TypedDict):
+    """Takes published ports back: all of them or none."""
+
+    ports: list[int]
+    """Ports of the host; a number that is none of these is a port of the workspace."""
+
+
+class UnpublishedPorts(TypedDict):
+    """The reply to an unpublish."""
+
+    unpublished_ports: list[PublishedPort]
+    """What is not published any more."""
+
+    workspace_id: str
+    """The workspace."""
 
 
 class UpResult(TypedDict):

@@ -20,6 +20,9 @@ __all__ = [
     "ExecInfo",
     "ExecOutput",
     "LogLine",
+    "PortInfo",
+    "PortPublication",
+    "PublishedPort",
     "ServiceEvent",
     "ServiceExit",
     "ServiceInfo",
@@ -210,6 +213,61 @@ class ServiceExit(_Payload):
     """Unix seconds."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPort(_Payload):
+    """A port of the host that leads to a port of a workspace."""
+
+    host: str
+    """The host's address; 127.0.0.1 stands for localhost, ::1 too."""
+    host_port: int
+    """The port of the host."""
+    guest_port: int
+    """The port of the workspace."""
+    protocol: str
+    """`tcp`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortPublication(_Payload):
+    """Where a port is published, and how that stands."""
+
+    host: str
+    """The host's address; 127.0.0.1 stands for localhost, ::1 too."""
+    host_port: int
+    """The port of the host."""
+    state: str
+    """`listening`, `released` or `failed`."""
+    reason: str | None
+    """Why it is not listened on."""
+    connections: int
+    """Connections that go through it now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortInfo(_Payload):
+    """A port of a workspace."""
+
+    guest_port: int
+    """Its number."""
+    protocol: str
+    """`tcp`."""
+    service: str | None
+    """The service that listens on it, or that it is published with."""
+    listening_addresses: tuple[str, ...]
+    """The guest's addresses on which somebody listens."""
+    published: PortPublication | None
+    """Where it is published."""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        place = payload["published"]
+        nested = {
+            "listening_addresses": tuple(payload["listening_addresses"]),
+            "published": PortPublication.of(place) if place is not None else None,
+        }
+        return super(PortInfo, cls).of(payload, **nested, **more)
+
+
 @dataclass(frozen=True)
 class ServiceInfo(_Payload):
     """A service as it stands."""
@@ -262,6 +320,8 @@ class ServiceInfo(_Payload):
     """What it last said of itself (sd_notify)."""
     listening_ports: tuple[tuple[str, int], ...]
     """Addresses and ports its processes listen on."""
+    published_ports: tuple[PublishedPort, ...]
+    """Where its ports are published on the host."""
     memory_bytes: int
     """Memory of all its processes."""
     cpu_seconds: float
@@ -285,6 +345,7 @@ class ServiceInfo(_Payload):
         exited, probed, written = payload["last_exit"], payload["last_probe"], payload["log_bytes"]
         nested = {
             "waiting_for": tuple(payload["waiting_for"]),
+            "published_ports": tuple(PublishedPort.of(port) for port in payload["published_ports"]),
             "last_exit": ServiceExit.of(exited) if exited is not None else None,
             "last_probe": probed["result"] if probed is not None else None,
             "listening_ports": tuple(

@@ -162,6 +162,7 @@ class Services:
         health: HealthCheck | Mapping[str, Any] | None = None,
         depends_on: Mapping[str, str] | Sequence[str] | None = None,
         log_limit_bytes: int | None = None,
+        publish: int | Sequence[calls.PortLike] = (),
         replace: bool = False,
         wait: bool = True,
     ) -> Service:
@@ -169,6 +170,8 @@ class Services:
 
         A text runs by the guest's shell, a list directly. Raises `ServiceFailedError` with its last
         lines where it ends before it is ready, or is not ready within `ready_timeout` (30 s).
+        Ports in `publish` are published on the host for as long as it runs: a number, or a list
+        of numbers and of `(host_port, guest_port)`.
         """
         started = self._pyro.start_service(
             self._workspace_id,
@@ -188,6 +191,7 @@ class Services:
             health=health.payload if isinstance(health, HealthCheck) else health,
             depends_on=depends_on,
             log_limit_bytes=log_limit_bytes,
+            published_ports=[publish] if isinstance(publish, int) else publish,
             replace=replace,
             no_wait=not wait,
         )

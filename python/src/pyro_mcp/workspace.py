@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from .client import Pyro
 from .errors import NotFoundError
+from .ports import Ports
 from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
 from .service import Services
 
@@ -122,6 +123,11 @@ class Workspace:
     def services(self) -> Services:
         """Its services."""
         return Services(self._pyro, self.id)
+
+    @property
+    def ports(self) -> Ports:
+        """Its ports."""
+        return Ports(self._pyro, self.id)
 
     def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""

@@ -106,6 +106,35 @@ impl Home {
         String::from_utf8_lossy(&network.client.so_far()).into_owned()
     }
 
+    /// Gives it an image cache of its own, with kernel and environments, but no template.
+    #[must_use]
+    pub fn with_own_images(self) -> Self {
+        let home = self.with_own_cache();
+        let (shared, own) = (shared_cache(), home.directory.path().join("cache"));
+        for name in ["environments", "names", "disks", "seeds"] {
+            copy_tree(&shared.join(name), &own.join(name));
+        }
+        home
+    }
+
+    /// The templates of its own image cache ([`Home::with_own_images`]).
+    pub fn templates(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path().join("cache/templates"));
+        entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// What is being made in its own image cache, or was left half made there.
+    pub fn half_made(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path().join("cache/building"));
+        let paths = entries.into_iter().flatten().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_dir()).collect()
+    }
+
+    /// The processes of machines that are made to be saved.
+    pub fn template_processes(&self) -> Vec<Process> {
+        Process::in_directory(&self.directory.path().join("cache/building"))
+    }
+
     /// The state directory.
     pub fn state(&self) -> &Path {
         &self.state

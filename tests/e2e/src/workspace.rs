@@ -129,10 +129,22 @@ impl<'home> Workspace<'home> {
         self.process("vmm_pid")
     }
 
+    /// Whether its VM was started from a template, and not booted.
+    #[track_caller]
+    pub fn was_restored(&self) -> bool {
+        self.vm_file("launch.json")["input"].is_string()
+    }
+
+    /// One of the JSON files of its keeper.
+    #[track_caller]
+    fn vm_file(&self, name: &str) -> Value {
+        let path = self.home.state().join("workspaces").join(&self.id).join("vm").join(name);
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
     #[track_caller]
     fn process(&self, which: &str) -> Process {
-        let path = self.home.state().join("workspaces").join(&self.id).join("vm/keeper.json");
-        let record: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let record = self.vm_file("keeper.json");
         let pid = i32::try_from(record[which].as_i64().unwrap()).unwrap();
         Process::of(pid).unwrap_or_else(|| panic!("{which} {pid} does not live"))
     }

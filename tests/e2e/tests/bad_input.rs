@@ -37,7 +37,7 @@ fn refuses(home: &Home, wrong: &[Wrong<'_>]) {
 
 /// The same words with `--json`, where it is not yet the command's.
 fn with_json<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    let verbs = if words.first() == Some(&"env") { 2 } else { 1 };
+    let verbs = if matches!(words, ["env" | "port", ..]) { 2 } else { 1 };
     let (verbs, rest) = words.split_at(verbs.min(words.len()));
     verbs.iter().copied().chain(iter::once("--json")).chain(rest.iter().copied()).collect()
 }
@@ -87,6 +87,10 @@ fn workspaces_that_are_not_there_are_told_and_never_a_path() {
             (&["wait", "x", ""], 125, "workspace_not_found", "pyro ls"),
             (&["attach", "x", ""], 125, "workspace_not_found", "pyro ls"),
             (&["kill", "x", ""], 1, "workspace_not_found", "pyro ls"),
+            (&["port", "list", "x"], 1, "workspace_not_found", "pyro ls"),
+            (&["port", "publish", "x", "80"], 1, "workspace_not_found", "pyro ls"),
+            (&["port", "publish", "x", "80:80"], 1, "invalid_port", "1025 or more"),
+            (&["port", "unpublish", "x", "80"], 1, "workspace_not_found", "pyro ls"),
         ],
     );
 }

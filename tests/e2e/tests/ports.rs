@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use pyro_e2e::{Client, Home, Workspace, wait_until, wait_until_some};
+use pyro_e2e::{Client, Home, Verb, Workspace, wait_until, wait_until_some};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -176,4 +176,247 @@ fn a_client_that_vanishes_leaves_no_connection_inside() {
     wait_until(60, "nothing is connected inside", || inside() == 0);
     assert_eq!(forward.end().signal(), Some(9));
     drop(server);
+}
+
+/// Verbs on ports of a workspace.
+trait Ports {
+    fn port(&self, verb: &str, words: &[&str]) -> Verb;
+    /// The rows of `port list`.
+    fn ports(&self) -> Vec<Value>;
+    /// The port of this host that its port is published on, and how that stands.
+    fn published(&self, guest_port: u16) -> (u16, String);
+    /// Publishes a port on any of this host.
+    fn publish(&self, port: &str) -> u16;
+}
+
+impl Ports for (&Home, &Workspace<'_>) {
+    #[track_caller]
+    fn port(&self, verb: &str, words: &[&str]) -> Verb {
+        self.0.pyro([&["port", verb, self.1.id()], words].concat())
+    }
+
+    #[track_caller]
+    fn ports(&self) -> Vec<Value> {
+        self.port("list", &["--json"]).ok().json()["ports"].as_array().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn published(&self, guest_port: u16) -> (u16, String) {
+        let ports = self.ports();
+        let found = ports.iter().find(|port| port["guest_port"] == guest_port);
+        let found = &found.unwrap_or_else(|| panic!("no {guest_port} in {ports:?}"))["published"];
+        let host_port = found["host_port"].as_u64().unwrap() as u16;
+        (host_port, found["state"].as_str().unwrap().to_owned())
+    }
+
+    #[track_caller]
+    fn publish(&self, port: &str) -> u16 {
+        let told = self.port("publish", &[port, "--json"]).ok().json();
+        told["published_ports"][0]["host_port"].as_u64().unwrap() as u16
+    }
+}
+
+/// Whether somebody listens on this port of this host.
+fn is_bound(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+        || TcpStream::connect((Ipv6Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Keeps a program that listens running, through stops of the workspace.
+#[track_caller]
+fn serves(home: &Home, workspace: &Workspace, flags: &[&str], program: &str, port: u16) -> Verb {
+    let ready = format!("127.0.0.1:{port}");
+    let port = port.to_string();
+    let words = [&["service", "start", workspace.id(), "web", "--ready-tcp", &ready][..], flags];
+    home.pyro([&words.concat()[..], &["--", "perl", "-e", program, &port]].concat())
+}
+
+#[test]
+fn a_published_port_is_there_until_it_is_taken_back() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let own = (&home, &workspace);
+    assert_eq!(own.ports(), Vec::<Value>::new());
+    let server = listens(&workspace, CAPITALS, 8000);
+    let ports = own.ports();
+    assert_eq!(ports[0]["guest_port"], 8000, "{ports:?}");
+    assert_eq!(ports[0]["listening_addresses"][0], "127.0.0.1");
+    assert_eq!(ports[0]["published"], Value::Null);
+    let port = own.publish("0:8000");
+    // Half-closed, on both families.
+    assert_eq!(capitals(port, "hello"), "HELLO");
+    if let Ok(mut six) = TcpStream::connect((Ipv6Addr::LOCALHOST, port)) {
+        six.write_all(b"six").unwrap();
+        six.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        six.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "SIX");
+    }
+    assert_eq!(own.published(8000), (port, "listening".to_owned()));
+    // Again is the same, under its number and without.
+    assert_eq!(own.publish("8000"), port);
+    assert_eq!(own.publish(&format!("{port}:8000")), port);
+    let mut open = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    open.write_all(b"x").unwrap();
+    wait_until(60, "it is counted", || own.ports()[0]["published"]["connections"] == 1);
+    own.port("unpublish", &[&port.to_string()]).ok();
+    assert_eq!(open.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(!is_bound(port));
+    own.port("unpublish", &["8000"]).fails("port_not_published");
+    // Nobody else is in the way of its number.
+    drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
+    drop(server);
+}
+
+#[test]
+fn published_ports_outlive_the_node_and_a_stop_of_the_workspace() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let own = (&home, &workspace);
+    let listed = serves(&home, &workspace, &["--publish", "0:8000", "--json"], CAPITALS, 8000);
+    let listed = listed.ok().json();
+    let of_service = listed["published_ports"][0]["host_port"].as_u64().unwrap() as u16;
+    let port = own.publish("0:8000");
+    let both = [of_service, port];
+    assert_eq!(both.map(|port| capitals(port, "one")), ["ONE", "ONE"]);
+    // A node that is killed leaves nothing bound; the next has them again.
+    home.kill_node();
+    assert_eq!(both.map(is_bound), [false, false]);
+    assert_eq!(workspace.state(), "started");
+    wait_until(60, "the service's port is back", || is_bound(of_service));
+    assert_eq!(both.map(|port| capitals(port, "two")), ["TWO", "TWO"]);
+    workspace.verb("stop").ok();
+    assert_eq!(both.map(is_bound), [false, false]);
+    let states: Vec<_> = own.ports().iter().map(|it| it["published"]["state"].clone()).collect();
+    assert_eq!(states, ["released", "released"]);
+    // Where another has taken it meanwhile, that is told, and the other port is there.
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    workspace.verb("start").ok();
+    let row = own.ports().into_iter().find(|it| it["published"]["host_port"] == port).unwrap();
+    assert_eq!(row["published"]["state"], "failed", "{row}");
+    assert!(row["published"]["reason"].as_str().unwrap().contains("taken"), "{row}");
+    wait_until(60, "the service's port is back", || is_bound(of_service));
+    drop(taken);
+    assert_eq!(own.publish("8000"), port);
+    let answered = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let _ = stream.write_all(b"three");
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).is_ok() && answer == "THREE"
+    };
+    wait_until(60, "the service answers again", answered);
+    // Deleted, it has no port either.
+    workspace.verb("delete").ok();
+    assert_eq!(both.map(is_bound), [false, false]);
+}
+
+#[test]
+fn a_services_port_comes_and_goes_with_it() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let own = (&home, &workspace);
+    let service = |verb: &str| home.pyro(["service", verb, workspace.id(), "web"]);
+    let flags = ["--publish", "0:8000", "--json"];
+    let started = serves(&home, &workspace, &flags, CAPITALS, 8000).ok().json();
+    let port = started["published_ports"][0]["host_port"].as_u64().unwrap() as u16;
+    assert_eq!(started["published_ports"][0]["guest_port"], 8000, "{started}");
+    assert_eq!(capitals(port, "hello"), "HELLO");
+    service("stop").ok();
+    assert!(!is_bound(port));
+    assert_eq!(own.published(8000), (port, "released".to_owned()));
+    service("restart").ok();
+    assert_eq!(capitals(port, "again"), "AGAIN");
+    // It ends by itself: nobody asks.
+    let pid = home.pyro(["service", "status", workspace.id(), "web", "--json"]).ok().json();
+    workspace.exec(["kill", "-9", &pid["pid"].to_string()]).ok();
+    wait_until(60, "its port is released", || !is_bound(port));
+    service("restart").ok();
+    assert!(is_bound(port));
+    service("delete").ok();
+    wait_until(60, "its port is gone", || own.ports().is_empty());
+    assert!(!is_bound(port));
+}
+
+#[test]
+fn a_taken_port_changes_nothing() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let own = (&home, &workspace);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let number = taken.local_addr().unwrap().port();
+    let wanted = format!("{number}:8000");
+    // Neither is published, though the first could be.
+    own.port("publish", &["0:9000", &wanted]).fails("port_taken");
+    assert_eq!(own.ports(), Vec::<Value>::new());
+    workspace.verb("stop").ok();
+    let flags = ["--publish", &wanted, "--json"];
+    let refused = serves(&home, &workspace, &flags, CAPITALS, 8000).code(1).json();
+    assert_eq!(refused["code"], "port_taken", "{refused}");
+    assert_eq!(workspace.state(), "stopped");
+    let list = home.pyro(["service", "list", workspace.id(), "--json"]).ok().json();
+    assert_eq!(list["count"], 0, "{list}");
+    // A service that is not started leaves the ports as they were.
+    drop(taken);
+    let port = own.publish("0:8000");
+    let flags = ["--publish", &wanted, "--no-start", "--json"];
+    let refused = serves(&home, &workspace, &flags, CAPITALS, 8000).code(1).json();
+    assert_eq!(refused["code"], "workspace_stopped", "{refused}");
+    let all = own.ports();
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(own.published(8000), (port, "released".to_owned()));
+}
+
+#[test]
+fn of_two_that_publish_one_port_one_has_it() {
+    let home = Home::new();
+    let workspaces = [home.workspace("debian:12"), home.workspace("debian:12")];
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let number = free.local_addr().unwrap().port();
+    drop(free);
+    let wanted = format!("{number}:8000");
+    let calls = workspaces
+        .each_ref()
+        .map(|workspace| home.pyro(["port", "publish", workspace.id(), &wanted, "--json"]).start());
+    let seen = calls.map(Client::end);
+    let won = seen.iter().filter(|seen| seen.exit_code() == Some(0)).count();
+    assert_eq!(won, 1, "{} {}", seen[0], seen[1]);
+    let lost = seen.iter().find(|seen| seen.exit_code() != Some(0)).unwrap().json();
+    assert_eq!(lost["code"], "port_taken", "{lost}");
+}
+
+#[test]
+fn what_idleness_stopped_is_started_by_a_connection() {
+    let home = Home::new();
+    let workspace = home.workspace_with(&["debian:12", "--ttl-seconds", "1"]);
+    let own = (&home, &workspace);
+    let port = own.publish("0:8000");
+    wait_until(120, "it is stopped", || {
+        let status = workspace.status();
+        status["state"] == "stopped" && status["activity"].is_null()
+    });
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // Nobody listens inside: it was started to find that out.
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let logs = workspace.status();
+    assert_eq!(logs["stop_reason"].is_null(), logs["state"] == "started", "{logs}");
+    own.port("unpublish", &["8000"]).ok();
+}
+
+#[test]
+fn where_a_port_listens_is_as_asked() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let own = (&home, &workspace);
+    let _server = listens(&workspace, CAPITALS, 8000);
+    let told = own.port("publish", &["127.0.0.2:0:8000", "--json"]).ok().json();
+    assert_eq!(told["notices"].as_array().unwrap().len(), 0, "{told}");
+    let port = told["published_ports"][0]["host_port"].as_u64().unwrap() as u16;
+    assert!(!is_bound(port), "it is another address");
+    TcpStream::connect(("127.0.0.2", port)).unwrap();
+    let told = own.port("publish", &["0:8000", "--bind", "0.0.0.0", "--json"]).ok().json();
+    assert!(told["notices"][0].as_str().unwrap().contains("whoever reaches 0.0.0.0"), "{told}");
+    let port = told["published_ports"][0]["host_port"].as_u64().unwrap() as u16;
+    assert_eq!(capitals(port, "all"), "ALL");
+    assert_eq!(own.ports().len(), 2);
 }

@@ -674,6 +674,7 @@ services:
     container_name: web
   job:
     command: sh -c 'exit 3'
+    healthcheck: {test: [CMD, 'false'], interval: 1s, start_period: 10m}
     depends_on: {web: {condition: service_healthy}}
 END
 echo 'FROM_FILE=file' > web.env

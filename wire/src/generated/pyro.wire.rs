@@ -700,6 +700,9 @@ pub struct ListServices {
     /// Without what must be measured: memory, processor time, ports.
     #[prost(bool, tag = "2")]
     pub brief: bool,
+    /// With every port that is listened on in the workload's network, whoever does.
+    #[prost(bool, tag = "3")]
+    pub all_ports: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceList {
@@ -713,6 +716,9 @@ pub struct ServiceList {
     pub agent_memory_bytes: u64,
     #[prost(uint64, tag = "4")]
     pub agent_memory_peak_bytes: u64,
+    /// Where all_ports was asked for.
+    #[prost(message, repeated, tag = "5")]
+    pub listening: ::prost::alloc::vec::Vec<ListeningPort>,
 }
 /// Reply: ServiceReply, when the last process is gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

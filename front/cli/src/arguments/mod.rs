@@ -4,6 +4,7 @@ mod command;
 mod env;
 mod host;
 mod mcp;
+mod port;
 mod service;
 mod workspace;
 
@@ -17,6 +18,7 @@ pub(crate) use host::{
     CompletionsArguments, DoctorArguments, JsonArguments, NodeVerb, ServeArguments, UseArguments,
 };
 pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
+pub(crate) use port::{PortVerb, PortsArguments, PublishArguments, UnpublishArguments};
 pub(crate) use service::{
     HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceDownArguments,
     ServiceLogsArguments, ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments,

@@ -79,6 +79,7 @@ The exit code is 1 when it did not become ready, with the reason and its last li
 
 Examples:
   pyro service start web app --ready-tcp 127.0.0.1:8000 -- python3 -m http.server 8000
+  pyro service start web app --publish 8080:8000 -- python3 -m http.server 8000
   pyro service start web db --ready-command 'pg_isready -q' --restart on-failure -- ./run-db
   pyro service start web worker --depends-on db --ready-log 'waiting for jobs' -- ./worker"
 )]
@@ -148,9 +149,9 @@ pub(crate) struct ServiceStartArguments {
     /// Fail rather than start a stopped workspace
     #[arg(long)]
     pub(crate) no_start: bool,
-    /// Publish a port (not available yet)
-    #[arg(long, value_name = "[HOST_PORT:]GUEST_PORT", hide = true)]
-    pub(crate) publish: Vec<String>,
+    /// Publish a port of it on this host, for as long as it runs; may be repeated
+    #[arg(long, value_name = "[HOST:]GUEST", value_parser = values::forward)]
+    pub(crate) publish: Vec<values::Forward>,
     /// Pass a secret (not available yet)
     #[arg(long, value_name = "SECRET[=ENV]", hide = true)]
     pub(crate) secret_env: Vec<String>,

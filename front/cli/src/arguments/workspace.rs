@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
-use super::{CommandArguments, ServiceVerb, VmArguments};
+use super::{CommandArguments, PortVerb, ServiceVerb, VmArguments};
 use crate::{completion, values};
 
 #[derive(Subcommand, Debug)]
@@ -43,6 +43,12 @@ pub(crate) enum WorkspaceVerb {
         verb: NetworkVerb,
     },
     Forward(ForwardArguments),
+    /// Work with ports: who listens on them, and where they are published on this host
+    #[command(arg_required_else_help = true)]
+    Port {
+        #[command(subcommand)]
+        verb: PortVerb,
+    },
 }
 
 impl WorkspaceVerb {
@@ -69,6 +75,7 @@ impl WorkspaceVerb {
                 NetworkVerb::Log(arguments) => arguments.json,
             },
             Self::Forward(arguments) => arguments.json,
+            Self::Port { verb } => verb.json(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 mod env;
 pub(crate) mod mcp;
 mod node;
+mod port;
 mod run;
 pub(crate) mod serve;
 mod service;
@@ -16,7 +17,7 @@ mod wiring;
 mod workspace;
 
 use crate::{
-    arguments::{EnvVerb, NetworkVerb, NodeVerb, ServiceVerb, Verb, WorkspaceVerb},
+    arguments::{EnvVerb, NetworkVerb, NodeVerb, PortVerb, ServiceVerb, Verb, WorkspaceVerb},
     context::Context,
     error::CommandError,
 };
@@ -72,6 +73,11 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         },
         WorkspaceVerb::Events(arguments) => workspace::events::events(context, &arguments).await,
         WorkspaceVerb::Forward(arguments) => workspace::forward::forward(context, arguments).await,
+        WorkspaceVerb::Port { verb } => match verb {
+            PortVerb::Publish(arguments) => port::publish::publish(context, arguments).await,
+            PortVerb::List(arguments) => port::list::list(context, &arguments).await,
+            PortVerb::Unpublish(arguments) => port::unpublish::unpublish(context, &arguments).await,
+        },
     }
 }
 

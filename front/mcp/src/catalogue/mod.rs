@@ -11,6 +11,7 @@ use crate::{
     parameter::{Parameter, Shape, input_schema},
 };
 
+mod ports;
 mod services;
 
 /// A tool of the contract.
@@ -100,7 +101,7 @@ const ENVIRONMENTS: &[Field] = &[Field("environments", "array")];
 const RUN_PARAMETERS: &[Parameter] =
     &[ENVIRONMENT, COMMAND, VCPU, MEMORY, TIMEOUT, VM_TTL, NETWORK, CWD, ENV, USER, MAX_BYTES];
 
-/// Every tool whose verb exists, but those of services.
+/// Every tool whose verb exists, but those of services and ports.
 const TOOLS: &[Definition] = &[
     Definition {
         name: "vm_run",
@@ -418,7 +419,11 @@ const TOOLS: &[Definition] = &[
 
 /// The tools of a profile.
 pub(crate) fn of(profile: Profile) -> impl Iterator<Item = &'static Definition> {
-    TOOLS.iter().chain(services::TOOLS).filter(move |tool| tool.profile <= profile)
+    TOOLS
+        .iter()
+        .chain(services::TOOLS)
+        .chain(ports::TOOLS)
+        .filter(move |tool| tool.profile <= profile)
 }
 
 impl Definition {

@@ -112,6 +112,11 @@ pub(super) const TOOLS: &[Definition] = &[
                 "kept of each stream",
                 Shape::Integer(64 << 10, 1 << 30, None),
             ),
+            Parameter::optional(
+                "published_ports",
+                "on the host while it runs: GUEST or HOST:GUEST",
+                Shape::Ports,
+            ),
             Parameter::optional("replace", "stop it where it runs differently", Shape::Flag),
             NO_WAIT,
             NO_START,

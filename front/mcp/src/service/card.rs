@@ -13,6 +13,7 @@ use crate::{
     answer::{Answer, object},
     exec::shortened,
     output::{Transcript, cost, plain},
+    port::shown,
 };
 
 /// What may be shown of a failed service's last lines, bytes of JSON; of one line, characters.
@@ -126,6 +127,9 @@ pub(super) fn text(service: &Service) -> String {
         let (memory, cpu) = (service.memory_bytes >> 20, service.cpu_seconds);
         line("process", Some(format!("pid {pid}, {memory} MiB of memory, {cpu:.2} s of CPU")));
         line("listens on", addresses(service).or_else(|| Some("no port".to_owned())));
+    }
+    for port in service.published_ports.iter().take(MOST) {
+        line("published", Some(shown(port)));
     }
     if service.restart_count > 0 || service.restart_policy != pyro_api::RestartPolicy::No {
         let (count, policy) = (service.restart_count, service.restart_policy.as_str());

@@ -12,7 +12,10 @@ use pyro_api::{
 };
 use pyro_core::Problem;
 
-use crate::arguments::{Arguments, invalid};
+use crate::{
+    arguments::{Arguments, invalid},
+    port::ports,
+};
 
 const READY_TIMEOUT_SECONDS: u64 = 30;
 const READY_INTERVAL_MS: u64 = 500;
@@ -24,7 +27,7 @@ pub(super) fn request(arguments: &Arguments) -> Result<StartService, Problem> {
         replace: arguments.flag("replace"),
         no_wait: arguments.flag("no_wait"),
         no_start: arguments.flag("no_start"),
-        published_ports: Vec::new(),
+        published_ports: ports(arguments, "published_ports")?,
         secret_env: BTreeMap::new(),
     })
 }
@@ -187,6 +190,14 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_published_as_callers_of_old_say_it_too() {
+        let given = json!({"published_ports": ["8080:80", {"guest_port": 81}]});
+        let port = |guest_port, host_port| pyro_api::PublishPort { guest_port, host_port };
+        let expected = [port(80, Some(8080)), port(81, None)];
+        assert_eq!(asked(&given).unwrap().published_ports, expected);
+    }
+
+    #[test]
     fn mistakes_are_told_before_anything_is_started() {
         for (given, code, told) in [
             (
@@ -208,7 +219,7 @@ mod tests {
             (json!({"restart": "maybe"}), "invalid_arguments", "restart must be one of no, "),
             (json!({"service_name": "../x"}), "invalid_service_name", ""),
             (json!({"secret_env": {"A": "B"}}), "not_available", "secret_env is not available"),
-            (json!({"published_ports": ["80"]}), "not_available", "published_ports is not"),
+            (json!({"published_ports": ["x"]}), "invalid_arguments", "\"x\" is no port"),
         ] {
             let problem = asked(&given).unwrap_err();
             assert_eq!(problem.code, code, "{given}");

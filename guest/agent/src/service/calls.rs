@@ -5,17 +5,19 @@
 use std::{sync::Arc, time::Duration};
 
 use pyro_wire::{
-    Done, Gap, ReadServiceLog, ServiceList, ServiceLogPiece, ServiceRecord, ServiceReply,
-    ServiceState, StopService, WaitOutcome, WaitService, call::Verb, reply::Result as Answer,
-    service_log_piece,
+    Done, Gap, ListeningPort, ReadServiceLog, ServiceList, ServiceLogPiece, ServiceRecord,
+    ServiceReply, ServiceState, StopService, WaitOutcome, WaitService, call::Verb,
+    reply::Result as Answer, service_log_piece,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     excerpt::{self, excerpt},
     journal::Position,
+    listening::Tables,
     log::{Piece, Reader, Wanted},
     measure::agent_memory,
+    probe::Place,
     services::until,
     supervisor::{Service, View, Wish},
 };
@@ -49,7 +51,11 @@ pub async fn answer(verb: Verb, agent: &Arc<Agent>) -> Result<Answer, Refusal> {
                 "" => services.list(),
                 name => vec![services.find(name)?],
             };
-            Ok(Answer::ServiceList(list(agent, found, call.name.is_empty(), call.brief).await))
+            let mut list = list(agent, found, call.name.is_empty(), call.brief).await;
+            if call.all_ports {
+                list.listening = listening(agent).await;
+            }
+            Ok(Answer::ServiceList(list))
         }
         Verb::StopService(call) => {
             let to_its_end = agent.clone();
@@ -114,6 +120,14 @@ async fn list(
     let mut list = excerpt::list(records.into_iter(), sequence);
     (list.agent_memory_bytes, list.agent_memory_peak_bytes) = agent_memory();
     list
+}
+
+/// Where anybody listens in the workload's network; nowhere where there is no workload.
+async fn listening(agent: &Arc<Agent>) -> Vec<ListeningPort> {
+    let Ok(workload) = agent.workload(None).await else { return Vec::new() };
+    let place = Place::new(agent.clone(), workload);
+    let read = move || Tables::default().all(place.process_id());
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 async fn stop(call: StopService, agent: &Arc<Agent>) -> Result<Answer, Refusal> {

@@ -14,8 +14,10 @@ use pyro_wire::ListeningPort;
 
 /// Processes and descriptors that are looked at for one question.
 const MOST_LOOKS: usize = 8192;
-/// Ports that are told.
+/// Ports that are told of a group of processes.
 const MOST_PORTS: usize = 64;
+/// Ports that are told of a network.
+const ALL_PORTS: usize = 512;
 /// Bytes read of a table.
 const LONGEST_TABLE: u64 = 1 << 20;
 /// The state of a listening socket in these tables.
@@ -45,13 +47,13 @@ impl Tables {
             .filter(|(_, _, inode)| held.contains(inode))
             .map(|(address, port, _)| (*port, *address))
             .collect();
-        own.into_iter()
-            .take(MOST_PORTS)
-            .map(|(port, address)| ListeningPort {
-                address: address.to_string(),
-                port: port.into(),
-            })
-            .collect()
+        told(own, MOST_PORTS)
+    }
+
+    /// Every port that is listened on in the network of this process.
+    pub fn all(&mut self, process: i32) -> Vec<ListeningPort> {
+        let table = self.of(process).iter();
+        told(table.map(|(address, port, _)| (*port, *address)).collect(), ALL_PORTS)
     }
 
     /// The sockets that may have answered at this address, in the network of this process.
@@ -80,6 +82,14 @@ impl Tables {
             table
         })
     }
+}
+
+fn told(ports: BTreeSet<(u16, IpAddr)>, most: usize) -> Vec<ListeningPort> {
+    let one = |(port, address): (u16, IpAddr)| ListeningPort {
+        address: address.to_string(),
+        port: port.into(),
+    };
+    ports.into_iter().take(most).map(one).collect()
 }
 
 /// How many processes and descriptors may still be looked at.
@@ -174,6 +184,8 @@ mod tests {
         let found = tables.ports(&[own]);
         let wanted = ListeningPort { address: "127.0.0.1".into(), port: port.into() };
         assert!(found.contains(&wanted), "{found:?}");
+        let all = tables.all(own);
+        assert!(all.contains(&wanted), "{all:?}");
         let sockets = tables.answering(own, listener.local_addr().unwrap());
         assert_eq!(held(&[own], sockets.clone(), &mut Looks::default()), sockets);
         assert!(held(&[own], sockets.clone(), &mut Looks(0)).is_empty());

@@ -28,6 +28,8 @@ const PORT: RawFd = 3;
 /// Where the VMM holds the keeper's lock: a keeper that is killed dies a moment before its VMM,
 /// and only when both are gone may another begin.
 const LOCK: RawFd = 4;
+/// Where [`pyro_core::Launch::input`] says the file is.
+const INPUT: RawFd = 5;
 /// Above every descriptor that is replaced in the child.
 const ASIDE: RawFd = 16;
 
@@ -90,9 +92,11 @@ pub fn close_inherited() -> io::Result<()> {
 pub fn spawn(vmm: Vmm<'_>) -> io::Result<Child> {
     // The numbers must be taken before the fork: else the standard library's own pipe, for errors
     // of exec, might stand there and be replaced.
-    let _taken = [File::open("/dev/null")?, File::open("/dev/null")?];
+    let _taken = [File::open("/dev/null")?, File::open("/dev/null")?, File::open("/dev/null")?];
     let lock = fcntl_dupfd_cloexec(vmm.lock, ASIDE)?;
     let port = vmm.port.map(|port| fcntl_dupfd_cloexec(port, ASIDE)).transpose()?;
+    let input = vmm.launch.input.as_ref().map(File::open).transpose()?;
+    let input = input.map(|input| fcntl_dupfd_cloexec(input, ASIDE)).transpose()?;
     let parent = getpid();
     let mut command = Command::new(&vmm.launch.program);
     command
@@ -107,7 +111,7 @@ pub fn spawn(vmm: Vmm<'_>) -> io::Result<Child> {
         if getppid() != Some(parent) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let placed = [(port.as_ref(), PORT), (Some(&lock), LOCK)];
+        let placed = [(port.as_ref(), PORT), (Some(&lock), LOCK), (input.as_ref(), INPUT)];
         for (descriptor, number) in placed {
             if let Some(descriptor) = descriptor {
                 // SAFETY: in the child, between fork and exec, nobody else uses the number; what

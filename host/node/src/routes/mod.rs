@@ -91,6 +91,8 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/events", get(services::events))
         .route("/v1/workspaces/{workspace}/network", get(network::status).put(network::set))
         .route("/v1/workspaces/{workspace}/network/log", get(network::log))
+        .route("/v1/workspaces/{workspace}/ports", get(ports::list).post(ports::publish))
+        .route("/v1/workspaces/{workspace}/ports/unpublish", post(ports::unpublish))
         .route("/v1/workspaces/{workspace}/ports/{port}/connect", post(ports::connect))
         .route("/v1/run", post(run::run))
         .fallback(unknown)

@@ -41,7 +41,7 @@ pub(crate) async fn list(
         .services()
         .await?
         .iter()
-        .map(|record| present::service(handle.id(), record))
+        .map(|record| present::service(&handle.snapshot(), record))
         .collect();
     Ok(Json(ServiceList {
         workspace_id: handle.id(),
@@ -62,12 +62,13 @@ pub(crate) async fn start(
 ) -> Answer<StartedService> {
     let request: StartService = json_body(&read_body(body).await?)?;
     parse::available(&request)?;
+    let ports = parse::ports(&request.published_ports, None)?;
     let handle = node.workspaces().find(&reference)?;
     let started = handle
-        .start_service(request.service, request.replace, !request.no_wait, request.no_start)
+        .start_service(request.service, request.replace, &ports, !request.no_wait, request.no_start)
         .await?;
     let notices = notices(&handle, started.started_workspace);
-    Ok(Json(present::started_service(handle.id(), &started, notices)))
+    Ok(Json(present::started_service(&handle.snapshot(), &started, notices)))
 }
 
 /// One service.
@@ -79,7 +80,7 @@ pub(crate) async fn status(
     Path((reference, service)): Path<(String, String)>,
 ) -> Answer<Service> {
     let handle = node.workspaces().find(&reference)?;
-    Ok(Json(present::service(handle.id(), &handle.service(&service).await?)))
+    Ok(Json(present::service(&handle.snapshot(), &handle.service(&service).await?)))
 }
 
 /// Stops a service; answers when its last process is gone. One that does not run is left as it is.
@@ -96,7 +97,7 @@ pub(crate) async fn stop(
     let grace = parse::grace(request.grace_seconds)?;
     let handle = node.workspaces().find(&reference)?;
     let record = handle.stop_service(&service, signal, grace).await?;
-    Ok(Json(present::service(handle.id(), &record)))
+    Ok(Json(present::service(&handle.snapshot(), &record)))
 }
 
 /// Begins a new run of a service; answers when that is ready, or cannot be any more.
@@ -112,7 +113,7 @@ pub(crate) async fn restart(
     let handle = node.workspaces().find(&reference)?;
     let started = handle.restart_service(&service, !request.no_wait, request.no_start).await?;
     let notices = notices(&handle, started.started_workspace);
-    Ok(Json(present::started_service(handle.id(), &started, notices)))
+    Ok(Json(present::started_service(&handle.snapshot(), &started, notices)))
 }
 
 /// What to wait for, and how long.
@@ -139,7 +140,7 @@ pub(crate) async fn wait(
     let limit = query.timeout_seconds.map(parse::seconds_limit).transpose()?;
     let handle = node.workspaces().find(&reference)?;
     let waited = handle.wait_service(&service, query.ended, limit).await?;
-    Ok(Json(present::started_service(handle.id(), &waited, Vec::new())))
+    Ok(Json(present::started_service(&handle.snapshot(), &waited, Vec::new())))
 }
 
 /// Sends a signal to a service.
@@ -155,7 +156,7 @@ pub(crate) async fn signal(
     let signal = parse_signal(&request.signal)?;
     let handle = node.workspaces().find(&reference)?;
     let record = handle.signal_service(&service, signal, request.whole_tree).await?;
-    Ok(Json(present::service(handle.id(), &record)))
+    Ok(Json(present::service(&handle.snapshot(), &record)))
 }
 
 /// Stops a service and drops its record and log.
@@ -236,7 +237,7 @@ pub(crate) async fn logs(
     let truncated = cut || short(0) || short(1);
     let [stdout, stderr] = texts.map(|text| String::from_utf8_lossy(&text).into_owned());
     Ok(Json(ServiceLogs {
-        service: present::service(handle.id(), &log.record),
+        service: present::service(&handle.snapshot(), &log.record),
         stdout,
         stderr,
         tail_lines: asked.tail_lines,
@@ -327,7 +328,7 @@ pub(crate) async fn events(
                 }
                 for (at, event) in events {
                     cursor = at;
-                    let event = present::event(handle.id(), at, &event);
+                    let event = present::event(&handle.snapshot(), at, &event);
                     if send.send(line(&event)).await.is_err() {
                         return;
                     }

@@ -105,7 +105,7 @@ pub(crate) async fn up(
     };
     let mut notices = notices(&handle, found.started || report.started_workspace);
     notices.extend(manifest.notices);
-    Ok(Json(present::up(handle.id(), name, &report, notices)))
+    Ok(Json(present::up(&handle.snapshot(), name, &report, notices)))
 }
 
 /// Stops the services that came from a file, those that others need last; answers when their last
@@ -122,7 +122,7 @@ pub(crate) async fn down(
     let handle = node.workspaces().find(&reference)?;
     let source = request.file.as_deref().map(source_name);
     let services = handle.down(source.as_deref(), &request.services).await?;
-    Ok(Json(present::down(handle.id(), &services)))
+    Ok(Json(present::down(&handle.snapshot(), &services)))
 }
 
 /// A file and what its services know it by.

@@ -47,7 +47,7 @@ impl Backend for Firecracker {
         // Its messages go where the guest's console goes: nothing but warnings.
         let arguments = ["--api-sock", API_SOCKET, "--config-file", CONFIG, "--level", "Warning"];
         let (program, arguments) = confine(text(program)?, arguments.map(str::to_owned).to_vec());
-        Ok(Launch { program, arguments, channel: Channel::Vmm })
+        Ok(Launch::new(program, arguments, Channel::Vmm))
     }
 }
 

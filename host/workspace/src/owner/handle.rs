@@ -2,19 +2,20 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use pyro_core::{ExecId, WorkspaceId};
+use pyro_core::{ExecId, ServiceName, WorkspaceId};
 use pyro_link::Link;
 use pyro_relay::Relay;
-use pyro_store::{ExecRecord, WorkspaceRecord};
+use pyro_store::{ExecRecord, Phase, PublishedPort, WorkspaceRecord};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::task::Owner;
+use super::{ports::Ports, task::Owner};
 use crate::{
     activity::Activity,
     creation::Change,
     error::WorkspaceError,
     network::{Network, policy_of},
     port::MOST_CONNECTIONS,
+    published::{PortRequest, PortState, PortStatus},
     registry::{Context, now_millis},
     vm::Vm,
 };
@@ -29,7 +30,7 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Requested => "requested",
             Self::Idle => "idle",
@@ -42,7 +43,17 @@ impl StopReason {
 pub struct Snapshot {
     /// Its record.
     pub record: WorkspaceRecord,
+    /// Its published ports.
+    pub ports: Vec<PortStatus>,
     pub(crate) live: Option<Live>,
+}
+
+impl Snapshot {
+    /// Whether it is stopped and a connection to a port of this host is to start it.
+    pub fn awaits_connections(&self) -> bool {
+        self.record.phase == Phase::Stopped
+            && self.ports.iter().any(|status| status.state == PortState::Listening)
+    }
 }
 
 /// A running VM, to those who talk to its guest.
@@ -118,6 +129,29 @@ pub(crate) enum Request {
     VmEnded {
         incarnation: u64,
     },
+    Publish {
+        ports: Vec<PortRequest>,
+        service: Option<ServiceName>,
+        /// Those that were asked for, and those the service had before.
+        reply: Reply<(Vec<PublishedPort>, Vec<PublishedPort>)>,
+    },
+    Unpublish {
+        ports: Vec<u16>,
+        reply: Reply<Vec<PublishedPort>>,
+    },
+    /// The ports of a service are these and no others.
+    SetPorts {
+        service: ServiceName,
+        ports: Vec<PublishedPort>,
+    },
+    /// A service that was held its ports is not started any more.
+    LetGo {
+        service: ServiceName,
+    },
+    /// Services may run that did not, or the other way round.
+    ServicesChanged {
+        reply: Option<Reply<()>>,
+    },
 }
 
 /// Reaches one workspace.
@@ -180,6 +214,10 @@ impl Handle {
         self.ask(|reply| Request::Update { change, reply }).await
     }
 
+    pub(crate) fn tell(&self, request: Request) {
+        let _ = self.requests.send(request);
+    }
+
     /// Asks for the delete without waiting for it.
     pub fn delete_later(&self) {
         let _ = self.requests.send(Request::Delete { reply: None });
@@ -213,8 +251,11 @@ impl Handle {
         fresh: bool,
     ) -> Self {
         let (requests, inbox) = mpsc::unbounded_channel();
-        let (publish, snapshot) =
-            watch::channel(Arc::new(Snapshot { record: record.clone(), live: None }));
+        let (publish, snapshot) = watch::channel(Arc::new(Snapshot {
+            record: record.clone(),
+            ports: Vec::new(),
+            live: None,
+        }));
         let (ends, exec_ends) = watch::channel(0);
         let activity = Activity::new(record.last_activity_at);
         let id = record.id;
@@ -230,6 +271,7 @@ impl Handle {
             exec_ends: ends,
             activity: activity.clone(),
             running: HashMap::new(),
+            ports: Ports::default(),
             relay: relay.clone(),
         };
         let tasks = context.tasks.clone();

@@ -6,6 +6,7 @@
 //! start      disks, VM, both phases of the boot
 //! stop       the way down, and deleting
 //! execs      the records of commands
+//! ports      the host's ports that lead to it
 //! reconcile  what the node before left
 //! follower   a task beside it, that listens to the guest
 //! ```
@@ -16,6 +17,7 @@
 mod execs;
 mod follower;
 mod handle;
+mod ports;
 mod reconcile;
 mod start;
 mod stop;

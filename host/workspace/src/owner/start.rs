@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::{WorkspaceError, with_sources},
     network::NetworkFollower,
+    platform::Way,
     registry::{entropy, now_nanos},
     service::ServiceFollower,
     state::Event,
@@ -24,6 +25,9 @@ pub(super) const BOOT: Duration = Duration::from_mins(2);
 
 /// The same for the first attempt: long enough that only a guest that hangs is given up.
 const FIRST_BOOT: Duration = Duration::from_secs(45);
+
+/// The same for a guest that does not boot, since it was saved when it had.
+const RESTORE: Duration = Duration::from_secs(20);
 
 /// Why a VM was started in vain.
 #[derive(Debug)]
@@ -70,15 +74,14 @@ impl Owner {
             return Ok(false);
         }
         self.context.crash.reached("start:announced");
-        match self.launch("start").await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.record.stop_reason = Some("start_failed".into());
-                self.record.stop_detail = Some(error.to_string());
-                self.enter(Event::StartFailed)?;
-                Err(error)
-            }
+        let launched = self.launch("start").await;
+        if let Err(error) = &launched {
+            self.record.stop_reason = Some("start_failed".into());
+            self.record.stop_detail = Some(error.to_string());
+            self.enter(Event::StartFailed)?;
         }
+        self.settle_ports().await;
+        launched.map(|()| true)
     }
 
     /// Both phases of the boot. `operation` names the crash points.
@@ -86,32 +89,61 @@ impl Owner {
     /// Nothing is mounted before the guest answers, so one that stays silent (an emulator's timers
     /// can be lost) is started a second time, which is logged.
     async fn launch(&mut self, operation: &str) -> Result<(), WorkspaceError> {
-        match self.launch_once(operation, FIRST_BOOT).await {
-            Err(LaunchFailure::Silent) => {
-                tracing::warn!(workspace = %self.record.id, "the guest stayed silent; starting its VM again");
-                self.launch_once(operation, BOOT).await
+        let mut tried = None;
+        match self.launch_once(operation, FIRST_BOOT, Some(&mut tried)).await {
+            Err(failure) if tried.is_some() => {
+                tracing::warn!(workspace = %self.record.id, ?failure, "nothing came of a template; booting");
+                match self.launch_once(operation, FIRST_BOOT, None).await {
+                    Err(LaunchFailure::Silent) => {}
+                    other => {
+                        if let (Ok(()), Some(key)) = (&other, tried) {
+                            self.context.platform.discard(key).await;
+                        }
+                        return other.map_err(|failure| self.told(failure));
+                    }
+                }
             }
-            other => other,
+            Err(LaunchFailure::Silent) => {}
+            other => return other.map_err(|failure| self.told(failure)),
         }
-        .map_err(|failure| match failure {
+        tracing::warn!(workspace = %self.record.id, "the guest stayed silent; starting its VM again");
+        self.launch_once(operation, BOOT, None).await.map_err(|failure| self.told(failure))
+    }
+
+    fn told(&self, failure: LaunchFailure) -> WorkspaceError {
+        match failure {
             LaunchFailure::Silent => WorkspaceError::Start {
                 id: self.record.id,
                 reason: format!("the guest did not answer within {BOOT:?}, the second time"),
                 console: Vec::new(),
             },
             LaunchFailure::Told(error) => error,
-        })
+        }
     }
 
     async fn launch_once(
         &mut self,
         operation: &str,
         patience: Duration,
+        template: Option<&mut Option<pyro_image::Digest>>,
     ) -> Result<(), LaunchFailure> {
-        let vm = self.context.platform.launch(&self.context.layout, &self.record).await?;
+        let (layout, platform) = (&self.context.layout, &self.context.platform);
+        let (vm, boot) = platform.launch(layout, &self.record, template.is_some()).await?;
+        let patience = match (&boot.way, template) {
+            (Way::Restored(key), Some(tried)) => {
+                tracing::debug!(workspace = %self.record.id, %key, "started from a template");
+                *tried = Some(key.clone());
+                RESTORE
+            }
+            _ => patience,
+        };
         self.context.crash.reached(&format!("{operation}:launched"));
         match self.personalize(&vm, operation, patience).await {
-            Ok(()) => Ok(self.go_live(vm).await?),
+            Ok(()) => {
+                self.go_live(vm).await?;
+                self.context.platform.has_started(boot);
+                Ok(())
+            }
             Err(error) => {
                 let console = vm.console_tail();
                 vm.kill().await;
@@ -206,6 +238,8 @@ impl Owner {
             workspace: self.record.id,
             link: follower.live.link.clone(),
             vm: follower.live.vm.clone(),
+            requests: self.requests.clone(),
+            told: self.ports.services_changed.clone(),
         };
         let network = NetworkFollower {
             workspace: self.record.id,

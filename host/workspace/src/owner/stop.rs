@@ -30,11 +30,13 @@ impl Owner {
         }
         self.record.stop_reason = Some(reason.as_str().into());
         self.context.crash.reached("stop:announced");
+        self.settle_ports().await;
         self.shut_down(grace).await;
         self.record.stop_detail = None;
         self.settle_running("workspace_stopped");
         self.settle_services("workspace_stopped");
         self.enter(Event::VmEnded)?;
+        self.settle_ports().await;
         Ok(())
     }
 
@@ -169,6 +171,7 @@ impl Owner {
     /// Ends the VM and removes files and rows; safe to repeat.
     pub(super) async fn remove(&mut self) -> Result<(), WorkspaceError> {
         self.live = None;
+        self.release_ports().await;
         let directory = self.context.layout.workspace(self.record.id);
         if let Some(vm) = Vm::adopt(&self.context.layout.vm(self.record.id)) {
             vm.kill().await;

@@ -7,7 +7,10 @@ use pyro_relay::Relay;
 use pyro_store::{OnExpiry, WorkspaceRecord};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::handle::{Live, Request, Snapshot, StopReason};
+use super::{
+    handle::{Live, Request, Snapshot, StopReason},
+    ports::Ports,
+};
 use crate::{
     activity::{Activity, InUse},
     creation::Change,
@@ -33,6 +36,7 @@ pub(super) struct Owner {
     /// The commands that run: each is a use of the workspace, whether or not anybody looks on.
     pub(super) running: HashMap<ExecId, InUse>,
     pub(super) relay: Relay,
+    pub(super) ports: Ports,
 }
 
 /// Whether the owner goes on after a request.
@@ -55,6 +59,7 @@ impl Owner {
             (made, go)
         } else {
             let go = self.reconcile().await;
+            self.settle_ports().await;
             (Ok(()), go)
         };
         if go == Go::Gone {
@@ -181,6 +186,29 @@ impl Owner {
             Request::VmEnded { incarnation } => {
                 if self.incarnation == incarnation && self.live.is_some() {
                     self.vm_ended();
+                    self.settle_ports().await;
+                }
+            }
+            Request::Publish { ports, service, reply } => {
+                let published = self.publish(&ports, service.clone()).await;
+                // Who asked has gone, and nobody starts the service.
+                if let (Err(Ok((_, before))), Some(service)) = (reply.send(published), service) {
+                    self.let_go(&service);
+                    self.set_ports(&service, before).await;
+                }
+            }
+            Request::Unpublish { ports, reply } => {
+                let _ = reply.send(self.unpublish(&ports).await);
+            }
+            Request::SetPorts { service, ports } => self.set_ports(&service, ports).await,
+            Request::LetGo { service } => {
+                self.let_go(&service);
+                self.settle_ports().await;
+            }
+            Request::ServicesChanged { reply } => {
+                self.settle_ports().await;
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(()));
                 }
             }
         }
@@ -188,7 +216,11 @@ impl Owner {
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(Snapshot { record: self.record.clone(), live: self.live.clone() })
+        Arc::new(Snapshot {
+            record: self.record.clone(),
+            ports: self.port_statuses(),
+            live: self.live.clone(),
+        })
     }
 
     pub(super) fn announce(&self) {

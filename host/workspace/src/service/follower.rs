@@ -2,15 +2,19 @@
 //! each change once.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use pyro_core::WorkspaceId;
 use pyro_link::Link;
+use tokio::sync::mpsc;
 
 use super::told;
-use crate::{error::WorkspaceError, registry::Context, vm::Vm};
+use crate::{error::WorkspaceError, owner::Request, registry::Context, vm::Vm};
 
 /// After a stream that broke though the VM lives: a guest that breaks it again and again must not
 /// keep the node busy.
@@ -48,6 +52,9 @@ pub(crate) struct ServiceFollower {
     pub(crate) workspace: WorkspaceId,
     pub(crate) link: Link,
     pub(crate) vm: Vm,
+    pub(crate) requests: mpsc::WeakUnboundedSender<Request>,
+    /// Set while the owner has been told of changes and has not looked at them yet.
+    pub(crate) told: Arc<AtomicBool>,
 }
 
 impl ServiceFollower {
@@ -76,6 +83,7 @@ impl ServiceFollower {
         if let Err(error) = self.context.store.save_services(self.workspace, &services, true) {
             tracing::warn!(workspace = %self.workspace, %error, "could not keep the services");
         }
+        self.tell_owner();
         let mut pace = Pace::new(Instant::now());
         while let Ok(Some(event)) = events.next().await {
             if let Some(delay) = pace.delay(Instant::now()) {
@@ -86,11 +94,24 @@ impl ServiceFollower {
         Ok(())
     }
 
+    fn tell_owner(&self) {
+        // However many changes there are, one look is enough.
+        if self.told.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(requests) = self.requests.upgrade() {
+            let _ = requests.send(Request::ServicesChanged { reply: None });
+        }
+    }
+
     fn keep(&self, event: &pyro_wire::ServiceEvent) {
         let Some(told) = told::event(event) else { return };
         let sequence = Some(event.sequence);
         match self.context.store.keep_service_event(self.workspace, sequence, &told) {
-            Ok(true) => self.context.events.send_modify(|count| *count += 1),
+            Ok(true) => {
+                self.context.events.send_modify(|count| *count += 1);
+                self.tell_owner();
+            }
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!(workspace = %self.workspace, %error, "could not keep an event");

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use pyro_core::{Problem, ServiceName, ServiceSpec};
 use pyro_link::{Link, LinkError, LogReader};
-use pyro_store::{Phase, ServiceEvent, ServiceRecord};
+use pyro_store::{Phase, PublishedPort, ServiceEvent, ServiceRecord};
 use pyro_wire::{
     ListServices, ReadServiceLog, ServiceReply, SignalService, StartService, StopService,
     WaitOutcome, WaitService, service_log_piece,
@@ -32,6 +32,7 @@ use crate::{
     error::WorkspaceError,
     exec::InUseGuard,
     owner::{Handle, Request},
+    published::PortRequest,
     registry::now_millis,
     vm::Vm,
 };
@@ -142,6 +143,51 @@ impl ServiceLog {
     }
 }
 
+/// Ports that are kept for a service while it is started.
+struct PortHold<'a> {
+    handle: &'a Handle,
+    service: ServiceName,
+    /// What it had; none where nothing was asked for.
+    before: Option<Vec<PublishedPort>>,
+    /// Whether the guest was asked to start it.
+    is_asked: bool,
+}
+
+impl<'a> PortHold<'a> {
+    async fn new(
+        handle: &'a Handle,
+        service: ServiceName,
+        ports: &[PortRequest],
+    ) -> Result<Self, WorkspaceError> {
+        if ports.is_empty() {
+            return Ok(Self { handle, service, before: None, is_asked: false });
+        }
+        let publish = |reply| Request::Publish {
+            ports: ports.to_vec(),
+            service: Some(service.clone()),
+            reply,
+        };
+        let (_, before) = handle.ask(publish).await?;
+        Ok(Self { handle, service, before: Some(before), is_asked: false })
+    }
+
+    /// It was not started: its ports are as they were.
+    fn undo(mut self, error: WorkspaceError) -> WorkspaceError {
+        self.is_asked = false;
+        error
+    }
+}
+
+impl Drop for PortHold<'_> {
+    fn drop(&mut self) {
+        let Some(ports) = self.before.take() else { return };
+        if !self.is_asked {
+            self.handle.tell(Request::SetPorts { service: self.service.clone(), ports });
+        }
+        self.handle.tell(Request::LetGo { service: self.service.clone() });
+    }
+}
+
 fn not_found(handle: &Handle, name: &str) -> WorkspaceError {
     let name: String = name.chars().take(64).collect();
     WorkspaceError::Told(
@@ -211,19 +257,31 @@ impl Handle {
         &self,
         spec: ServiceSpec,
         replace: bool,
+        ports: &[PortRequest],
         wait: bool,
         no_start: bool,
     ) -> Result<StartedService, WorkspaceError> {
         let _in_use = InUseGuard::new(self);
         let name = spec.name.to_string();
         let patience = order::ready_timeout(&spec);
+        let held_name = spec.name.clone();
         let spec = order::spec(spec)?;
-        let (link, started_workspace) = self.guest(no_start).await?;
-        let reply = link
-            .start_service(StartService { spec: Some(spec), replace, ..StartService::default() })
-            .await
-            .map_err(|error| self.refused(&name, "start the service", error))?;
+        // Every port is had before anything is started.
+        let mut held = PortHold::new(self, held_name, ports).await?;
+        let (link, started_workspace) = match self.guest(no_start).await {
+            Ok(guest) => guest,
+            Err(error) => return Err(held.undo(error)),
+        };
+        // From here on it is the guest's to say, even when the caller goes.
+        held.is_asked = true;
+        let start = StartService { spec: Some(spec), replace, ..StartService::default() };
+        let reply = match link.start_service(start).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(held.undo(self.refused(&name, "start the service", error))),
+        };
         let record = take_in(&reply)?;
+        self.note(&record).await;
+        drop(held);
         let unchanged = reply.unchanged;
         if !wait || (unchanged && record.ready) {
             return Ok(StartedService {
@@ -238,6 +296,17 @@ impl Handle {
         let run = record.run + u64::from(record.pid.is_none() && record.state.is_active());
         let waited = self.wait_in_guest(&link, &name, run, false, None, Some(patience)).await?;
         Ok(StartedService { unchanged, started_workspace, ..waited })
+    }
+
+    /// Keeps what a call said of a service, and lets its ports follow.
+    async fn note(&self, record: &ServiceRecord) {
+        if self.snapshot().record.published.iter().all(|port| port.service.is_none()) {
+            return;
+        }
+        if let Err(error) = self.context.store.keep_service(self.id, record) {
+            tracing::warn!(workspace = %self.id, %error, "could not keep a service");
+        }
+        let _ = self.ask(|reply| Request::ServicesChanged { reply: Some(reply) }).await;
     }
 
     /// Waits in pieces. `limit` bounds the wait; `held_up` bounds the part of it in which others
@@ -307,7 +376,7 @@ impl Handle {
 
     async fn list_services(&self, brief: bool) -> Result<Vec<ServiceRecord>, WorkspaceError> {
         if let Some(live) = &self.snapshot().live {
-            let call = ListServices { name: String::new(), brief };
+            let call = ListServices { brief, ..ListServices::default() };
             match live.link.list_services(call).await {
                 Ok(list) => return Ok(all_told(&list)),
                 // It ended just now: what is known of it is the truth.
@@ -344,7 +413,7 @@ impl Handle {
     /// One service.
     pub async fn service(&self, name: &str) -> Result<ServiceRecord, WorkspaceError> {
         if let Some(live) = &self.snapshot().live {
-            let call = ListServices { name: name.to_owned(), brief: false };
+            let call = ListServices { name: name.to_owned(), ..ListServices::default() };
             match live.link.list_services(call).await {
                 Ok(list) => {
                     return all_told(&list).pop().ok_or_else(|| not_found(self, name));
@@ -373,7 +442,10 @@ impl Handle {
             workspace: false,
         };
         let reply = live.link.stop_service(call).await;
-        take_in(&reply.map_err(|error| self.refused(name, "stop the service", error))?)
+        let record =
+            take_in(&reply.map_err(|error| self.refused(name, "stop the service", error))?)?;
+        self.note(&record).await;
+        Ok(record)
     }
 
     /// Begins a new run of a service; with `wait`, returns when it is ready, or cannot be any more.
@@ -391,6 +463,7 @@ impl Handle {
             .await
             .map_err(|error| self.refused(name, "restart the service", error))?;
         let record = take_in(&reply)?;
+        self.note(&record).await;
         if !wait {
             return Ok(StartedService {
                 record,
@@ -454,6 +527,7 @@ impl Handle {
         if let Ok(name) = name.parse::<ServiceName>() {
             self.context.store.remove_service(self.id, &name)?;
             copies::remove(&self.context.layout.service_log(self.id, &name));
+            self.tell(Request::SetPorts { service: name, ports: Vec::new() });
         }
         Ok(())
     }

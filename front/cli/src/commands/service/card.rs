@@ -7,6 +7,7 @@ use pyro_core::Problem;
 use serde_json::Value;
 
 use crate::{
+    commands::port,
     error::CommandError,
     output::{table::card, units},
     printer::Printer,
@@ -47,6 +48,12 @@ pub(super) fn ports(service: &Service) -> String {
     ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Where its ports are on this host.
+fn published(service: &Service) -> Option<String> {
+    let ports: Vec<_> = service.published_ports.iter().map(port::shown).collect();
+    (!ports.is_empty()).then(|| ports.join(", "))
+}
+
 /// Prints a service: as one JSON document, or for a person.
 pub(super) fn print(printer: Printer, service: &Service) -> Result<(), CommandError> {
     if printer.json {
@@ -78,6 +85,7 @@ pub(super) fn print(printer: Printer, service: &Service) -> Result<(), CommandEr
         add("cpu time", Some(units::span(service.cpu_seconds)));
         add("listens on", Some(ports(service)).filter(|ports| ports != "-"));
     }
+    add("published", published(service));
     add("last probe", service.last_probe.as_ref().map(|probe| printer.cell(&probe.result)));
     add("says", service.status_text.as_deref().map(|text| printer.cell(text)));
     printer.data(&card(&fields))
@@ -106,6 +114,9 @@ pub(super) fn print_started(
             let _ = write!(line, " after {}", units::span(ready - begun));
         }
         printer.line(&line)?;
+        for port in &service.published_ports {
+            printer.line(&format!("Published {}", port::shown(port)))?;
+        }
         return Ok(0);
     };
     let mut problem = Problem::from(failure.clone());

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pyro_api::{
-    Command, DependencyCondition, HealthCheck, OnReadyTimeout, OnUnhealthy, Probe, RestartPolicy,
-    ServiceName, ServiceSpec, StartService,
+    Command, DependencyCondition, HealthCheck, OnReadyTimeout, OnUnhealthy, Probe, PublishPort,
+    RestartPolicy, ServiceName, ServiceSpec, StartService,
 };
 use pyro_core::Problem;
 
@@ -14,6 +14,7 @@ use crate::{
     commands::wiring,
     context::Context,
     error::{CommandError, not_available},
+    values,
 };
 
 pub(in crate::commands) async fn start(
@@ -21,20 +22,22 @@ pub(in crate::commands) async fn start(
     arguments: ServiceStartArguments,
 ) -> Result<u8, CommandError> {
     let printer = context.printer;
-    if !arguments.publish.is_empty() {
-        return Err(not_available("--publish").into());
-    }
     if !arguments.secret_env.is_empty() {
         return Err(not_available("--secret-env").into());
     }
     let workspace = context.workspace(&arguments.workspace)?;
     let (replace, no_wait, no_start) = (arguments.replace, arguments.no_wait, arguments.no_start);
+    let publish = |port: &values::Forward| PublishPort {
+        guest_port: port.guest.into(),
+        host_port: port.host.map(u32::from),
+    };
+    let published_ports = arguments.publish.iter().map(publish).collect();
     let request = StartService {
         service: spec(context, arguments)?,
         replace,
         no_wait,
         no_start,
-        published_ports: Vec::new(),
+        published_ports,
         secret_env: BTreeMap::new(),
     };
     let node = context.node().await?;
