@@ -398,8 +398,6 @@ fn starting_again_changes_nothing_and_another_specification_is_refused() {
     // The runs' logs follow each other.
     of.has_listened("web", 3);
     of.refused("start", &["../x", "--", "true"], "invalid_service_name");
-    let publish = ["web", "--publish", "80", "--", "true"];
-    of.refused("start", &publish, "not_available");
 }
 
 #[test]
