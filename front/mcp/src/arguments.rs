@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_asks_for_nothing_is_no_error_and_host_compatibility_is_told_to_be_ignored() {
-        let given = json!({"command": "x", "published_ports": [], "seed_path": null,
+        let given = json!({"command": "x", "secrets": [], "seed_path": null,
             "allow_host_compat": true});
         let arguments = check(&given).unwrap();
         assert_eq!(arguments.notices.len(), 1);
