@@ -348,7 +348,7 @@ impl Spawner {
             recruit.tell(request, &descriptors).await?;
             recruit.became(sign).await
         };
-        let failure = match while_it_gets_on(recruit.pid, told).await {
+        let failure = match while_it_gets_on(|| Progress::read(recruit.pid), told).await {
             Err(elapsed) => SpawnError::Slow(elapsed),
             Ok(Err(error)) => SpawnError::Talk(error),
             Ok(Ok(Become { failure: Some((step, errno)), .. })) => SpawnError::Become {
@@ -462,7 +462,10 @@ impl<'a> Stat<'a> {
 
 /// Does work that a process has to end, for as long as the process gets on; otherwise says for how
 /// long that was waited for.
-async fn while_it_gets_on<T>(pid: i32, work: impl Future<Output = T>) -> Result<T, Duration> {
+async fn while_it_gets_on<T>(
+    look: impl Fn() -> Option<Progress>,
+    work: impl Future<Output = T>,
+) -> Result<T, Duration> {
     let mut work = pin!(work);
     let began = Instant::now();
     let mut before = None;
@@ -470,8 +473,7 @@ async fn while_it_gets_on<T>(pid: i32, work: impl Future<Output = T>) -> Result<
         if let Ok(done) = timeout(BETWEEN_LOOKS, &mut work).await {
             return Ok(done);
         }
-        let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let now = Progress::of(&String::from_utf8_lossy(&stat));
+        let now = look();
         if now.is_none_or(|now| now.is_stuck(before)) || began.elapsed() >= BECOMING {
             return Err(began.elapsed());
         }
@@ -488,6 +490,11 @@ struct Progress {
 }
 
 impl Progress {
+    fn read(pid: i32) -> Option<Self> {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::of(&String::from_utf8_lossy(&stat))
+    }
+
     fn of(stat: &str) -> Option<Self> {
         let stat = Stat::of(stat)?;
         Some(Self {
@@ -665,17 +672,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_is_waited_for_while_its_process_gets_on() {
-        let itself = std::process::id() as i32;
-        let done = tokio::time::sleep(Duration::from_secs(9));
-        assert_eq!(while_it_gets_on(itself, done).await, Ok(()));
+        let never = std::future::pending::<()>;
+        let ticks = std::cell::Cell::new(0);
+        let look = |waits_for_a_processor, more| {
+            let ticks = &ticks;
+            move || {
+                ticks.set(ticks.get() + more);
+                let clock_ticks = ticks.get();
+                Some(Progress { waits_for_a_processor, page_faults: 0, clock_ticks })
+            }
+        };
+        let done = tokio::time::sleep(BETWEEN_LOOKS / 2);
+        assert_eq!(while_it_gets_on(|| None, done).await, Ok(()));
         // One that ended without its work will never do it.
-        let nobody = while_it_gets_on(i32::MAX, std::future::pending::<()>()).await;
-        assert_eq!(nobody, Err(BETWEEN_LOOKS));
-        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        let slow = while_it_gets_on(busy.id() as i32, std::future::pending::<()>()).await;
-        busy.kill().unwrap();
-        busy.wait().unwrap();
-        assert_eq!(slow, Err(BECOMING));
+        assert_eq!(while_it_gets_on(|| None, never()).await, Err(BETWEEN_LOOKS));
+        assert_eq!(while_it_gets_on(look(false, 0), never()).await, Err(2 * BETWEEN_LOOKS));
+        for slow in [look(false, 1), look(true, 0)] {
+            assert_eq!(while_it_gets_on(slow, never()).await, Err(BECOMING));
+        }
+        let slow = tokio::time::sleep(BECOMING / 2);
+        assert_eq!(while_it_gets_on(look(true, 0), slow).await, Ok(()));
+        let itself = std::process::id() as i32;
+        assert!(Progress::read(itself).is_some() && Progress::read(i32::MAX).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use pyro_core::Problem;
@@ -21,6 +22,9 @@ pub enum HostPort {
 
 /// How often a number is looked for that is free for IPv4 and for IPv6.
 const TRIES: usize = 16;
+
+/// Nothing tells when a process that has no descriptors left has some again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -108,21 +112,27 @@ impl Listening {
         self.address
     }
 
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<TcpStream> {
-        let second = async {
-            match &self.second {
-                Some(listener) => listener.accept().await,
-                None => std::future::pending().await,
+    /// The next connection. Where this process has no descriptors left, it stays in the queue until
+    /// there are some.
+    pub async fn accept(&self) -> TcpStream {
+        loop {
+            let second = async {
+                match &self.second {
+                    Some(listener) => listener.accept().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let accepted = tokio::select! {
+                accepted = self.first.accept() => accepted,
+                accepted = second => accepted,
+            };
+            if let Ok((client, _)) = accepted {
+                // Nothing here waits for more to send.
+                let _ = client.set_nodelay(true);
+                return client;
             }
-        };
-        let (client, _) = tokio::select! {
-            accepted = self.first.accept() => accepted?,
-            accepted = second => accepted?,
-        };
-        // Nothing here waits for more to send.
-        let _ = client.set_nodelay(true);
-        Ok(client)
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
@@ -174,10 +184,7 @@ mod tests {
             }
             let to = SocketAddr::new(address, listening.address().port());
             let (client, accepted) = tokio::join!(TcpStream::connect(to), listening.accept());
-            assert_eq!(
-                client.unwrap().local_addr().unwrap(),
-                accepted.unwrap().peer_addr().unwrap()
-            );
+            assert_eq!(client.unwrap().local_addr().unwrap(), accepted.peer_addr().unwrap());
         }
     }
 }

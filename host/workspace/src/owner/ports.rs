@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use pyro_core::{Problem, ServiceName, WorkspaceId};
@@ -30,8 +29,6 @@ const MOST_PORTS: usize = 128;
 const LOWEST: u16 = 1025;
 /// Names `localhost` within the workspace, v4 and v6.
 const WITHIN: &str = "localhost";
-/// Where this process is out of descriptors, it waits for some to come back.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the owner has of ports.
 #[derive(Debug, Default)]
@@ -380,10 +377,7 @@ async fn serve(on: Listening, way: Way, ended: CancellationToken) {
     loop {
         tokio::select! {
             () = ended.cancelled() => return,
-            accepted = on.accept() => match accepted {
-                Ok(client) => drop(tokio::spawn(way.clone().carry(client, ended.clone()))),
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            },
+            client = on.accept() => drop(tokio::spawn(way.clone().carry(client, ended.clone()))),
         }
     }
 }

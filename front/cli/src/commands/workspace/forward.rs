@@ -1,6 +1,6 @@
 //! `pyro workspace forward`.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use pyro_client::{Node, PortStream};
 use pyro_core::Problem;
@@ -83,13 +83,9 @@ struct Behind {
 }
 
 async fn serve(listening: Listening, behind: Arc<Behind>) {
-    // Where this process is out of descriptors, it waits for some to come back.
-    const PAUSE: Duration = Duration::from_millis(100);
     loop {
-        match listening.accept().await {
-            Ok(client) => drop(tokio::spawn(behind.clone().carry(client))),
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
+        let client = listening.accept().await;
+        tokio::spawn(behind.clone().carry(client));
     }
 }
 
