@@ -52,10 +52,13 @@ where
         }
         return;
     };
-    if asks_for_a_trunk(&frame) {
+    if let Some(session) = asks_for_a_session(&frame) {
         if reply(&mut writer, Answer::Done(Done {})).await.is_ok() {
             let stream = reader.into_inner().unsplit(writer.into_inner());
-            agent.network.serve_trunk(stream).await;
+            match session {
+                Session::Trunk => agent.network.serve_trunk(stream).await,
+                Session::Ports => forward::serve_ports(stream, &agent).await,
+            }
         }
         return;
     }
@@ -63,11 +66,19 @@ where
     let _ = answer(&frame, &mut reader, &mut writer, &agent).await;
 }
 
-/// A trunk takes the whole stream, so it is told from other calls before they are answered.
-fn asks_for_a_trunk(frame: &Frame) -> bool {
-    frame.message().is_ok_and(|call: Call| {
-        call.generation == pyro_wire::GENERATION && matches!(call.verb, Some(Verb::OpenTrunk(_)))
-    })
+/// What takes a whole stream, so that it is told from other calls before they are answered.
+enum Session {
+    Trunk,
+    Ports,
+}
+
+fn asks_for_a_session(frame: &Frame) -> Option<Session> {
+    let call: Call = frame.message().ok()?;
+    match call.verb.filter(|_| call.generation == pyro_wire::GENERATION)? {
+        Verb::OpenTrunk(_) => Some(Session::Trunk),
+        Verb::OpenPorts(_) => Some(Session::Ports),
+        _ => None,
+    }
 }
 
 /// Tells a stream that there is no place for its call.
@@ -162,7 +173,6 @@ where
             return service::read_events(call.sequence, reader, writer, agent).await;
         }
         Verb::ReadFile(call) => return file::read(call, writer, agent).await,
-        Verb::ConnectPort(call) => return forward::forward(call, reader, writer, agent).await,
         verb => tokio::select! {
             biased;
             answered = service::answer(verb, agent) => answered,

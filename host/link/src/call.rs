@@ -8,14 +8,15 @@ use std::{
 use pyro_core::READY_PORT;
 use pyro_directory::Directory;
 use pyro_wire::{
-    Call, ExecRecord, ForgetExec, FrameKind, GENERATION, GuestEvent, Hello, HelloReply, ListExecs,
-    Personalize, Personalized, ReadFile, Reply, SetClock, SetNetwork, ShutDown, SignalExec, Watch,
-    call::Verb, guest_event, reply,
+    Call, ExecRecord, ForgetExec, Frame, FrameKind, GENERATION, GuestEvent, Hello, HelloReply,
+    ListExecs, Personalize, Personalized, ReadFile, Reply, SetClock, SetNetwork, ShutDown,
+    SignalExec, Watch, call::Verb, guest_event, reply,
 };
 use tokio::net::UnixListener;
 
 use crate::{
     places::Places,
+    port::Ports,
     stream::{LinkError, Stream},
 };
 
@@ -32,25 +33,38 @@ const BEGIN: Duration = Duration::from_secs(150);
 pub struct Link {
     directory: Arc<Directory>,
     places: Arc<Places>,
+    pub(crate) ports: Arc<Ports>,
 }
 
 /// Whether a call may stay for as long as a caller of ours wants. What the node itself follows is not
 /// meant: it is little, and never refused.
 fn stays(verb: &Verb) -> bool {
     match verb {
-        Verb::WaitService(_) | Verb::AttachExec(_) | Verb::ConnectPort(_) | Verb::OpenTrunk(_) => {
-            true
-        }
+        Verb::WaitService(_) | Verb::AttachExec(_) | Verb::OpenTrunk(_) => true,
         Verb::ReadServiceLog(call) => call.follow,
         Verb::StartExec(call) => call.attach,
         _ => false,
     }
 }
 
+/// What a reply says.
+pub(crate) fn answered(frame: &Frame) -> Result<reply::Result, LinkError> {
+    let reply: Reply = frame.message().map_err(LinkError::Frame)?;
+    match reply.result {
+        Some(reply::Result::Problem(problem)) => Err(LinkError::Guest {
+            code: problem.code,
+            message: problem.message,
+            causes: problem.causes,
+        }),
+        Some(result) => Ok(result),
+        None => Err(LinkError::Mismatch("the call")),
+    }
+}
+
 impl Link {
     /// A link through the keeper's directory. Nothing is opened yet.
     pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, places: Arc::default() }
+        Self { directory, places: Arc::default(), ports: Arc::default() }
     }
 
     /// Opens a stream, sends the call, and reads the one reply.
@@ -74,17 +88,7 @@ impl Link {
             let turn = self.places.turn().await;
             let mut stream = Stream::open(&self.directory, place, &call).await?;
             drop(turn);
-            let frame = stream.reader.expect().await?;
-            let reply: Reply = frame.message().map_err(LinkError::Frame)?;
-            match reply.result {
-                Some(reply::Result::Problem(problem)) => Err(LinkError::Guest {
-                    code: problem.code,
-                    message: problem.message,
-                    causes: problem.causes,
-                }),
-                Some(result) => Ok((result, stream)),
-                None => Err(LinkError::Mismatch("the call")),
-            }
+            answered(&stream.reader.expect().await?).map(|result| (result, stream))
         };
         tokio::time::timeout(limit, conversation).await.unwrap_or(Err(LinkError::Silent(limit)))
     }

@@ -85,8 +85,8 @@ const GIVEN_UP: Duration = Duration::from_millis(1500);
 pub(crate) struct FrameReader<R = OwnedReadHalf> {
     half: R,
     decoder: Decoder,
-    // Given back with this half: nobody keeps the other one for long without it. None on a trunk,
-    // which holds one for all its streams.
+    // Given back with this half: nobody keeps the other one for long without it. None in a
+    // session, which holds one for all its streams.
     place: Option<Place>,
 }
 
@@ -119,6 +119,16 @@ impl Stream {
                 }
             }
         }
+    }
+}
+
+impl Stream {
+    /// The stream as one, from where its frames were read to, and its place.
+    pub(crate) fn into_whole(self) -> (impl AsyncRead + AsyncWrite + Unpin + Send, Option<Place>) {
+        let FrameReader { half, mut decoder, place } = self.reader;
+        let early = decoder.buffer().split().freeze();
+        let read = AsyncReadExt::chain(io::Cursor::new(early), half);
+        (tokio::io::join(read, self.writer.half), place)
     }
 }
 
@@ -167,14 +177,8 @@ fn frame_of(message: &impl Message) -> Result<Bytes, LinkError> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads the frames of a stream that holds no place.
-    #[cfg(test)]
     pub(crate) fn new(half: R) -> Self {
         Self { half, decoder: Decoder::default(), place: None }
-    }
-
-    /// The stream again, what was read of it and not taken yet, and its place.
-    pub(crate) fn into_parts(mut self) -> (R, Bytes, Option<Place>) {
-        (self.half, self.decoder.buffer().split().freeze(), self.place)
     }
 
     /// The next frame; `None` when the stream ended between two frames.
@@ -207,11 +211,6 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes frames to a stream.
     pub(crate) fn new(half: W) -> Self {
         Self { half }
-    }
-
-    /// The stream again.
-    pub(crate) fn into_inner(self) -> W {
-        self.half
     }
 
     pub(crate) async fn message(&mut self, message: &impl Message) -> Result<(), LinkError> {

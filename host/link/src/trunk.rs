@@ -75,9 +75,7 @@ impl Link {
     pub async fn trunk(&self) -> Result<Trunk, LinkError> {
         let (reply, stream) = self.call(Verb::OpenTrunk(OpenTrunk {})).await?;
         let reply::Result::Done(_) = reply else { return Err(LinkError::Mismatch("open_trunk")) };
-        let (read, early, place) = stream.reader.into_parts();
-        let read = AsyncReadExt::chain(io::Cursor::new(early), read);
-        let whole = tokio::io::join(read, stream.writer.into_inner());
+        let (whole, place) = stream.into_whole();
         let (opener, incoming) = pyro_session::begin(whole, Side::Host, MOST_STREAMS);
         Ok(Trunk { incoming, _opener: opener, _place: place })
     }

@@ -4,8 +4,10 @@
 //! there is IPv6, ::1, so that no other program answers half of those who say it. Refuses to know what
 //! is behind a port.
 
+mod descriptors;
 mod hang_up;
 mod port;
 
+pub use descriptors::allow_most_descriptors;
 pub use hang_up::hang_up;
 pub use port::{HostPort, ListenError, Listening};

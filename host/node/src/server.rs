@@ -175,6 +175,7 @@ impl Node {
 
 /// Runs a node until it is stopped or idle. VMs go on without it.
 pub async fn run(mut settings: NodeSettings) -> Result<(), NodeError> {
+    pyro_listen::allow_most_descriptors();
     let ready = std::mem::take(&mut settings.ready);
     match start(settings).await {
         Ok(running) => {

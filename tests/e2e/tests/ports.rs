@@ -5,10 +5,11 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv6Addr, Shutdown, TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
 use pyro_e2e::{Client, Home, Verb, Workspace, wait_until, wait_until_some};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::Value;
 
 /// Answers each connection with what it was sent, in capitals, once that has ended; until then it is
@@ -419,4 +420,57 @@ fn where_a_port_listens_is_as_asked() {
     let port = told["published_ports"][0]["host_port"].as_u64().unwrap() as u16;
     assert_eq!(capitals(port, "all"), "ALL");
     assert_eq!(own.ports().len(), 2);
+}
+
+/// Answers each line with itself in capitals, on a thousand connections and more.
+const CROWD: &str = r#"
+import asyncio, resource
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+async def serve(reader, writer):
+    try:
+        while line := await reader.readline():
+            writer.write(line.upper())
+            await writer.drain()
+        writer.close()
+    except OSError: pass
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 8000, backlog=1024)
+    print("listens", flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"#;
+
+#[test]
+fn a_thousand_connections_at_once_and_one_that_does_not_read() {
+    const MANY: usize = 1000;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let own = (&home, &workspace);
+    let server = workspace.exec(["python3", "-c", CROWD]).start();
+    server.wait_for("listens");
+    let port = own.publish("0:8000");
+    let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // One sends what it never reads the answers to, until nobody takes any more.
+    let mut stalled = connect();
+    stalled.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+    let line = [&[b'x'; 1023][..], b"\n"].concat();
+    while stalled.write_all(&line).is_ok() {}
+    let mut open: Vec<_> = (0..MANY).map(|_| connect()).collect();
+    for (number, stream) in open.iter_mut().enumerate() {
+        writeln!(stream, "n{number}").unwrap();
+    }
+    for (number, stream) in open.iter_mut().enumerate() {
+        let mut answer = vec![0; format!("N{number}\n").len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, format!("N{number}\n").as_bytes());
+    }
+    assert_eq!(own.ports()[0]["published"]["connections"], MANY + 1);
+    // Commands have their places all the same.
+    workspace.exec(["true"]).ok();
+    drop(open);
+    drop(stalled);
+    wait_until(120, "all of them have ended", || own.ports()[0]["published"]["connections"] == 0);
 }

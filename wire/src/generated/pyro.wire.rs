@@ -7,7 +7,7 @@ pub struct Call {
     pub generation: u32,
     #[prost(
         oneof = "call::Verb",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
     )]
     pub verb: ::core::option::Option<call::Verb>,
 }
@@ -65,6 +65,8 @@ pub mod call {
         OpenTrunk(super::OpenTrunk),
         #[prost(message, tag = "26")]
         SetNetwork(super::SetNetwork),
+        #[prost(message, tag = "27")]
+        OpenPorts(super::OpenPorts),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
@@ -862,8 +864,13 @@ pub struct FileContent {
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
 }
-/// Connects to a TCP port within the workload's network. Reply: Done. Then Data frames both ways, each
-/// direction until its End; a stream that ends without one was cut off.
+/// Turns this stream into a session of many (yamux; the host is its client), for as long as it lasts.
+/// Reply: Done; the session begins behind it. In it the host opens a stream for each connection to a
+/// port; it begins with a Call of connect_port.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenPorts {}
+/// Connects to a TCP port within the workload's network; in a session of OpenPorts only. Reply: Done.
+/// Then Data frames both ways, each direction until its End; a stream that ends without one was cut off.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConnectPort {
     /// An address, localhost, or a name of the workload's /etc/hosts.

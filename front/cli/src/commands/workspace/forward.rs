@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use pyro_client::{Node, PortStream};
 use pyro_core::Problem;
-use pyro_listen::{HostPort, Listening, hang_up};
+use pyro_listen::{HostPort, Listening, allow_most_descriptors, hang_up};
 use serde_json::json;
 use tokio::{
     io::{AsyncWriteExt, copy, split},
@@ -25,6 +25,7 @@ pub(in crate::commands) async fn forward(
     context: &Context,
     arguments: ForwardArguments,
 ) -> Result<u8, CommandError> {
+    allow_most_descriptors();
     let printer = context.printer;
     let workspace = context.workspace(&arguments.workspace)?;
     // Every port is had before anything is said or started.
