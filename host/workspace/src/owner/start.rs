@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pyro_core::Problem;
+use pyro_link::LinkError;
 use pyro_store::{Phase, WorkspaceRecord};
 
 use super::{
@@ -150,6 +152,11 @@ impl Owner {
                 if error.is_silence() {
                     return Err(LaunchFailure::Silent);
                 }
+                if let WorkspaceError::Guest { source: LinkError::Guest { code, .. }, .. } = &error
+                    && code == "network_unavailable"
+                {
+                    return Err(LaunchFailure::Told(self.without_network(&error)));
+                }
                 Err(LaunchFailure::Told(WorkspaceError::Start {
                     id: self.record.id,
                     reason: with_sources(&error),
@@ -157,6 +164,14 @@ impl Owner {
                 }))
             }
         }
+    }
+
+    /// Most likely a kernel that was made before there were networks.
+    fn without_network(&self, error: &WorkspaceError) -> WorkspaceError {
+        let id = self.record.id;
+        let mut problem = Problem::from_error("network_unavailable", error);
+        problem.message = format!("workspace {id} could not be started with a network");
+        problem.hint("`pyro env build` makes a kernel that has what it takes").into()
     }
 
     pub(super) async fn personalize(
