@@ -36,6 +36,8 @@ pip                      python3-pip
 curl                     curl
 npm                      npm
 cpio                     cpio
+ip                       iproute2
+perl                     perl
 '
 
 if [ "${1-}" = test ]; then
