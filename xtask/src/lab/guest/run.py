@@ -171,6 +171,9 @@ def main():
     call("ip", "link", "set", "lo", "up")
     with open("/proc/sys/kernel/hostname", "w") as file:
         file.write("lab")
+    if not os.path.exists("/etc/hosts"):
+        with open("/etc/hosts", "w") as file:
+            file.write("127.0.0.1 localhost\n::1 localhost\n")
     os.chdir(specification["directory"])
     write_all(status, b"up\n")
     threading.Thread(target=say_alive, args=(status,), daemon=True).start()
