@@ -294,6 +294,7 @@ fn df_and_node() {
         cache_directory: "/c".into(),
         workspace_count: 2,
         started_count: 1,
+        warm_count: 0,
         idle_exit_seconds: Some(60),
     };
     let node = FakeNode::new()

@@ -68,6 +68,7 @@ pub struct Agent {
     /// What Personalize made; held while it is being made.
     pub personal: tokio::sync::Mutex<Option<Personal>>,
     shown: Mutex<Option<String>>,
+    hostname: Mutex<String>,
     preparation: tokio::sync::Mutex<Option<Preparation>>,
     workload: watch::Sender<Option<Arc<Spawner>>>,
     events: broadcast::Sender<GuestEvent>,
@@ -90,6 +91,7 @@ impl Agent {
             children: Arc::default(),
             personal: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
+            hostname: Mutex::default(),
             preparation: tokio::sync::Mutex::default(),
             workload: watch::Sender::default(),
             events: broadcast::Sender::new(EVENTS),
@@ -164,20 +166,27 @@ impl Agent {
         }
     }
 
-    async fn start_workload(&self, hostname: &str) -> Result<Spawner, Refusal> {
+    async fn start_workload(&self) -> Result<Spawner, Refusal> {
+        let hostname = self.hostname.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let made = async {
             let preparation = match self.preparation.lock().await.take() {
                 Some(preparation) => preparation,
                 None => Preparation::make(&self.children).await?,
             };
-            Spawner::start(hostname, preparation, self.children.clone()).await
+            Spawner::start(&hostname, preparation, self.children.clone()).await
         };
         made.await.map_err(Refusal::Workload)
     }
 
+    /// What the workload is called, from its next start on.
+    pub fn set_hostname(&self, hostname: &str) {
+        hostname.clone_into(&mut self.hostname.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Makes the workload and keeps it: restarts it whenever its PID 1 ends.
     pub async fn keep_workload(self: &Arc<Self>, hostname: &str) -> Result<(), Refusal> {
-        let first = Arc::new(self.start_workload(hostname).await?);
+        self.set_hostname(hostname);
+        let first = Arc::new(self.start_workload().await?);
         self.cgroups.tidy(None);
         self.workload.send_replace(Some(first.clone()));
         let agent = self.clone();
@@ -205,7 +214,7 @@ impl Agent {
             agent.restock();
             boot::load_later();
         });
-        let (agent, hostname) = (self.clone(), hostname.to_owned());
+        let agent = self.clone();
         tokio::spawn(async move {
             let mut current = first;
             loop {
@@ -215,7 +224,7 @@ impl Agent {
                     return;
                 }
                 console::note(&format!("the workload is restarted: {reason}"));
-                match agent.restart(&current, &hostname).await {
+                match agent.restart(&current).await {
                     Ok(next) => current = next,
                     Err(refusal) => {
                         console::note(&format!("the workload cannot be restarted: {refusal}"));
@@ -240,7 +249,7 @@ impl Agent {
         }
     }
 
-    async fn restart(&self, old: &Spawner, hostname: &str) -> Result<Arc<Spawner>, Refusal> {
+    async fn restart(&self, old: &Spawner) -> Result<Arc<Spawner>, Refusal> {
         old.end().await;
         let group = Cgroup::workload().map_err(Refusal::Cgroup)?;
         let _ = group.kill();
@@ -252,7 +261,7 @@ impl Agent {
         let _ = timeout(RESTARTING, group.emptied()).await;
         self.clerk.catch_up().await;
         self.cgroups.drop_spare();
-        let next = Arc::new(self.start_workload(hostname).await?);
+        let next = Arc::new(self.start_workload().await?);
         self.cgroups.tidy(None);
         Ok(next)
     }

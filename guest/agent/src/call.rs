@@ -160,6 +160,9 @@ where
         Verb::SetClock(call) => clock::correct(Duration::from_nanos(call.wall_clock_nanos))
             .map(|()| Answer::Done(Done {}))
             .map_err(Refusal::Clock),
+        Verb::SetHostname(call) => {
+            personal::rename(agent, call.hostname).await.map(|()| Answer::Done(Done {}))
+        }
         Verb::SetNetwork(call) => {
             agent.network.set(call.enabled, agent).await.map(|()| Answer::Done(Done {}))
         }

@@ -12,7 +12,8 @@ use crate::{
     agent::{Agent, Personal},
     clock, console, drives,
     refusal::Refusal,
-    workload::MAX_HOSTNAME,
+    service::Place,
+    workload::{self, MAX_HOSTNAME},
 };
 
 /// Does it, or gives the answer of the first time. What failed half-way can be asked for again.
@@ -60,6 +61,25 @@ pub async fn personalize(agent: &Arc<Agent>, call: Personalize) -> Result<Person
         reply: reply.clone(),
     });
     Ok(reply)
+}
+
+/// Gives the machine another name, as if it had been personalized with it.
+pub async fn rename(agent: &Arc<Agent>, hostname: String) -> Result<(), Refusal> {
+    if !is_hostname(&hostname) {
+        return Err(Refusal::InvalidHostname(hostname.chars().take(64).collect()));
+    }
+    let mut personal = agent.personal.lock().await;
+    let (Some(personal), Some(workload)) = (&mut *personal, agent.workload_there()) else {
+        return Err(Refusal::NoWorkload);
+    };
+    let process = workload.process_id();
+    let place = Place::new(agent.clone(), workload);
+    let (was, name) = (personal.hostname.clone(), hostname.clone());
+    let renamed = place.with_files(move |root| workload::rename(process, &root, &was, &name)).await;
+    renamed.map_err(Refusal::Hostname)?;
+    agent.set_hostname(&hostname);
+    personal.hostname = hostname;
+    Ok(())
 }
 
 /// RFC 1123, one label or several.

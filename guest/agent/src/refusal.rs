@@ -111,6 +111,9 @@ pub enum Refusal {
     /// The workload's interface could not be made.
     #[error("the workspace's network interface could not be made")]
     Network(#[source] io::Error),
+    /// The machine could not be given another name.
+    #[error("the machine could not be named")]
+    Hostname(#[source] io::Error),
     /// The clock could not be set.
     #[error("setting the clock")]
     Clock(#[source] io::Error),
@@ -246,6 +249,7 @@ impl Refusal {
             Self::UserNotFound(_) => "user_not_found",
             Self::NotConnected { .. } => "port_not_connected",
             Self::Network(_) => "network_unavailable",
+            Self::Hostname(_) => "hostname_unavailable",
             Self::Clock(_) => "clock_failed",
             Self::InvalidService(_) => "invalid_service",
             Self::ServiceNotFound(_) => "service_not_found",

@@ -46,6 +46,7 @@ use rustix::{
     },
     process::{Resource, Rlimit},
     pty::OpenptFlags,
+    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 use crate::{
@@ -367,7 +368,7 @@ impl Preparation {
         rustix::system::sethostname(hostname.as_bytes()).doing("setting the host name")?;
         enter_root(home)?;
         self.furniture.place()?;
-        name_machine(hostname);
+        name_machine(hostname, None);
         enter_cgroups(&self.own_cgroups).doing("returning to the agent's cgroup name space")?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let terminals =
@@ -386,8 +387,8 @@ impl Preparation {
 }
 
 fn enter_cgroups(name_space: &OwnedFd) -> io::Result<()> {
-    let kind = Some(rustix::thread::LinkNameSpaceType::ControlGroup);
-    Ok(rustix::thread::move_into_link_name_space(name_space.as_fd(), kind)?)
+    let kind = Some(LinkNameSpaceType::ControlGroup);
+    Ok(move_into_link_name_space(name_space.as_fd(), kind)?)
 }
 
 fn enter_name_spaces() -> Result<(), Failed> {
@@ -561,16 +562,39 @@ impl Furniture {
     }
 }
 
+/// Gives the workload another host name, from a thread that ends afterwards: it is in another name space
+/// then, and has another root.
+pub fn rename(process: i32, root: &OwnedFd, was: &str, hostname: &str) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let names = rustix::fs::open(format!("/proc/{process}/ns/uts"), flags, Mode::empty())?;
+    let kind = Some(LinkNameSpaceType::HostNameAndNISDomainName);
+    move_into_link_name_space(names.as_fd(), kind)?;
+    rustix::system::sethostname(hostname.as_bytes())?;
+    sys::unshare(libc::CLONE_FS)?;
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    name_machine(hostname, Some(was));
+    Ok(())
+}
+
+/// What `/etc/hosts` says of this machine.
+fn line_of(hostname: &str) -> String {
+    format!("127.0.1.1\t{hostname}\n")
+}
+
 /// `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`, only where they say nothing of this
 /// machine yet: the user's own changes stay. A full disk is no reason not to start.
-fn name_machine(hostname: &str) {
+fn name_machine(hostname: &str, was: Option<&str>) {
     let is_regular = |path: &str| {
         fs::symlink_metadata(path)
             .map_or(true, |found| found.is_file() && !found.file_type().is_fifo())
     };
     let read =
         |path: &str| String::from_utf8_lossy(&read_text(path).unwrap_or_default()).into_owned();
-    let hosts = read("/etc/hosts");
+    let mut hosts = read("/etc/hosts");
+    if let Some(was) = was {
+        hosts = hosts.replace(&line_of(was), "");
+    }
     let named =
         hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == hostname));
     let mut wanted = Vec::new();
@@ -583,7 +607,7 @@ fn name_machine(hostname: &str) {
         } else {
             hosts
         };
-        wanted.push(("/etc/hosts", format!("{}\n127.0.1.1\t{hostname}\n", lines.trim_end())));
+        wanted.push(("/etc/hosts", format!("{}\n{}", lines.trim_end(), line_of(hostname))));
     }
     if fs::symlink_metadata("/etc/resolv.conf").is_err() {
         wanted.push(("/etc/resolv.conf", String::new()));

@@ -21,6 +21,8 @@ pub struct NodeStatus {
     pub workspace_count: usize,
     /// Workspaces that are started.
     pub started_count: usize,
+    /// VMs that are started and nobody's yet (`PYRO_WARM_VMS`).
+    pub warm_count: usize,
     /// Seconds without anything to watch after which it exits; null: never.
     pub idle_exit_seconds: Option<u64>,
 }

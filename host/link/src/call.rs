@@ -9,8 +9,8 @@ use pyro_core::READY_PORT;
 use pyro_directory::Directory;
 use pyro_wire::{
     Call, ExecRecord, ForgetExec, Frame, FrameKind, GENERATION, GuestEvent, Hello, HelloReply,
-    ListExecs, Personalize, Personalized, ReadFile, Reply, SetClock, SetNetwork, ShutDown,
-    SignalExec, Watch, call::Verb, guest_event, reply,
+    ListExecs, Personalize, Personalized, ReadFile, Reply, SetClock, SetHostname, SetNetwork,
+    ShutDown, SignalExec, Watch, call::Verb, guest_event, reply,
 };
 use tokio::net::UnixListener;
 
@@ -161,6 +161,11 @@ impl Link {
     /// Sets or slews the guest's clock. `wall_clock_nanos`: since the Unix epoch.
     pub async fn set_clock(&self, wall_clock_nanos: u64) -> Result<(), LinkError> {
         self.done(Verb::SetClock(SetClock { wall_clock_nanos }), "set_clock", ANSWER).await
+    }
+
+    /// Gives the machine another host name.
+    pub async fn set_hostname(&self, hostname: String) -> Result<(), LinkError> {
+        self.done(Verb::SetHostname(SetHostname { hostname }), "set_hostname", ANSWER).await
     }
 
     /// Says whether the workload has an interface beside its loopback.

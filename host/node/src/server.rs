@@ -169,7 +169,9 @@ impl Node {
                 || snapshot.record.ttl_seconds.is_some()
                     && snapshot.record.on_expiry == pyro_workspace::OnExpiry::Delete
         };
-        self.0.busy.load(Ordering::SeqCst) == 0 && !self.workspaces().all(true).iter().any(watched)
+        self.0.busy.load(Ordering::SeqCst) == 0
+            && self.workspaces().warm_count() == 0
+            && !self.workspaces().all(true).iter().any(watched)
     }
 }
 
@@ -334,6 +336,7 @@ impl Running {
             self.state.remove("node.sock").map_err(NodeError::State)?;
         }
         self.answers_given(Duration::from_secs(2)).await;
+        self.node.workspaces().end_warm().await;
         tracing::info!("the node was stopped");
         Ok(())
     }
@@ -396,6 +399,7 @@ impl Running {
             }
         }
         self.answers_given(Duration::from_hours(1)).await;
+        self.node.workspaces().end_warm().await;
         // The start lock goes with this process's end, after everything else: whoever waits for it
         // then finds neither socket nor node.
         std::mem::forget(starting);

@@ -119,6 +119,9 @@ pub struct WorkspaceRecord {
     /// Ports of this host that lead to ports of it.
     #[serde(default)]
     pub published: Vec<PublishedPort>,
+    /// Whether it was made before anybody asked for one, and nobody has yet.
+    #[serde(default)]
+    pub is_warm: bool,
 }
 
 /// What a workspace may reach, as it was asked for.

@@ -337,6 +337,7 @@ pub(crate) mod tests {
             holds_services: false,
             network: crate::NetworkRecord::default(),
             published: Vec::new(),
+            is_warm: false,
         }
     }
 

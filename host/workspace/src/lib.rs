@@ -30,6 +30,7 @@ mod service;
 mod state;
 mod template;
 mod vm;
+mod warm;
 
 pub use creation::{Change, Creation};
 pub use error::WorkspaceError;

@@ -13,7 +13,7 @@ use std::{
 use pyro_core::{EnvironmentName, Problem, WorkspaceId, WorkspaceName};
 use pyro_relay::SystemResolver;
 use pyro_store::{Phase, Store, WorkspaceKind, WorkspaceRecord};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{RwLockReadGuard, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     owner::Handle,
     platform::Platform,
     vm::Vm,
+    warm::Pool,
 };
 
 /// The host's own names.
@@ -50,6 +51,8 @@ pub struct Settings {
     pub backend: Option<String>,
     /// Whether machines are started from templates, where the backend can.
     pub instant_start: bool,
+    /// How many VMs are started before anybody asks for them.
+    pub warm_vms: usize,
     /// For tests: the step at which this node is to die as by `kill -9`.
     pub crash_at: Option<String>,
 }
@@ -61,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) platform: Platform,
     pub(crate) crash: CrashPoint,
     pub(crate) tasks: TaskTracker,
+    pub(crate) warm: Pool,
     /// What relays are made with; they share one resolver.
     pub(crate) outgoing: pyro_relay::Settings,
     /// Changes whenever an event was kept.
@@ -113,6 +117,7 @@ impl Workspaces {
             store,
             layout,
             crash: CrashPoint(settings.crash_at.clone()),
+            warm: Pool::new(settings.warm_vms),
             platform: Platform::open(settings)?,
             tasks: TaskTracker::new(),
             outgoing: pyro_relay::Settings::new(Arc::new(SystemResolver::new(HOSTS))),
@@ -121,7 +126,11 @@ impl Workspaces {
         });
         let known: HashSet<_> = records.iter().map(|record| record.id).collect();
         let mut settled = Vec::new();
-        for record in records {
+        for mut record in records {
+            if record.is_warm {
+                // Whoever kept it for others is gone.
+                record.phase = Phase::Deleting;
+            }
             let (tell, told) = oneshot::channel();
             let id = record.id;
             let handle = Handle::own(context.clone(), record, tell, false);
@@ -164,7 +173,7 @@ impl Workspaces {
         let environment = context.platform.environment(&creation.environment)?;
         let chosen = context.platform.choose(creation.backend.as_deref()).await?;
         let now = now_millis();
-        let record = WorkspaceRecord {
+        let wanted = WorkspaceRecord {
             id: WorkspaceId::from_random(random_bits()),
             kind: creation.kind,
             name: creation.name,
@@ -191,7 +200,24 @@ impl Workspaces {
             holds_services: false,
             network: creation.network.record().clone(),
             published: Vec::new(),
+            is_warm: false,
         };
+        let handle = if let Some(handle) = self.claim(&wanted).await {
+            handle
+        } else {
+            self.make(wanted, held).await?
+        };
+        self.restock(&handle.snapshot().record);
+        Ok(handle)
+    }
+
+    /// Makes the workspace of a record. The images are held until the record holds them.
+    pub(crate) async fn make(
+        &self,
+        record: WorkspaceRecord,
+        held: RwLockReadGuard<'_, ()>,
+    ) -> Result<Handle, WorkspaceError> {
+        let context = &self.context;
         context.store.save_workspace_durably(&record)?;
         let (tell, told) = oneshot::channel();
         let id = record.id;
@@ -209,11 +235,16 @@ impl Workspaces {
         }
     }
 
-    /// Every workspace, and one-shot VMs too where asked.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Every workspace, and one-shot VMs too where asked. Warm VMs are nobody's.
     pub fn all(&self, with_vms: bool) -> Vec<Handle> {
         let handles = self.context.handles();
         let wanted = |handle: &&Handle| {
-            with_vms || handle.snapshot().record.kind == WorkspaceKind::Workspace
+            let record = &handle.snapshot().record;
+            !record.is_warm && (with_vms || record.kind == WorkspaceKind::Workspace)
         };
         handles.values().filter(wanted).cloned().collect()
     }
@@ -221,7 +252,9 @@ impl Workspaces {
     /// Finds one by its id, a unique prefix of it (4 characters or more), or its name.
     pub fn find(&self, reference: &str) -> Result<Handle, WorkspaceError> {
         let handles = self.context.handles();
-        if let Some(handle) = reference.parse().ok().and_then(|id: WorkspaceId| handles.get(&id)) {
+        let is_somebodys = |handle: &&Handle| !handle.snapshot().record.is_warm;
+        let by_id = reference.parse().ok().and_then(|id: WorkspaceId| handles.get(&id));
+        if let Some(handle) = by_id.filter(is_somebodys) {
             return Ok(handle.clone());
         }
         let name: Option<WorkspaceName> = reference.parse().ok();
@@ -231,8 +264,11 @@ impl Workspaces {
             return Ok(handle.clone());
         }
         let fits = |handle: &&Handle| handle.id.to_string().starts_with(reference);
-        let fitting: Vec<_> =
-            if reference.len() >= 4 { handles.values().filter(fits).collect() } else { Vec::new() };
+        let fitting: Vec<_> = if reference.len() >= 4 {
+            handles.values().filter(fits).filter(is_somebodys).collect()
+        } else {
+            Vec::new()
+        };
         match fitting.as_slice() {
             [] => Err(WorkspaceError::NotFound(reference.chars().take(160).collect())),
             [one] => Ok((*one).clone()),
@@ -276,6 +312,7 @@ impl Workspaces {
         + 'static,
     ) -> Result<pyro_image::Pruned, WorkspaceError> {
         let context = self.context.clone();
+        self.cool_down().await;
         let _held = context.platform.images_held.write().await;
         let environments = {
             let handles = context.handles();
@@ -376,6 +413,7 @@ mod tests {
             holds_services: false,
             network: pyro_store::NetworkRecord::default(),
             published: Vec::new(),
+            is_warm: false,
         }
     }
 
@@ -427,6 +465,7 @@ mod tests {
             search_path: Vec::new(),
             backend: None,
             instant_start: false,
+            warm_vms: 0,
             crash_at: None,
         })
         .await

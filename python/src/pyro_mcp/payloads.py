@@ -661,6 +661,9 @@ class NodeStatus(TypedDict):
     version: str
     """pyro's version."""
 
+    warm_count: int
+    """VMs that are started and nobody's yet (`PYRO_WARM_VMS`)."""
+
     workspace_count: int
     """Workspaces there are."""
 

@@ -7,7 +7,7 @@ pub struct Call {
     pub generation: u32,
     #[prost(
         oneof = "call::Verb",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28"
     )]
     pub verb: ::core::option::Option<call::Verb>,
 }
@@ -67,6 +67,8 @@ pub mod call {
         SetNetwork(super::SetNetwork),
         #[prost(message, tag = "27")]
         OpenPorts(super::OpenPorts),
+        #[prost(message, tag = "28")]
+        SetHostname(super::SetHostname),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
@@ -884,6 +886,12 @@ pub struct ConnectPort {
 /// for each connection and each query that its workload wants carried; it begins with an Outgoing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenTrunk {}
+/// The workload's host name from now on, as Personalize gives it. Reply: Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetHostname {
+    #[prost(string, tag = "1")]
+    pub hostname: ::prost::alloc::string::String,
+}
 /// Whether the workload has an interface beside its loopback. What leaves by it is carried on the
 /// trunk. Reply: Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -22,6 +22,7 @@ pub(crate) async fn status(State(node): State<Node>) -> Json<NodeStatus> {
         cache_directory: node.settings().workspace.cache.display().to_string(),
         workspace_count: node.workspaces().all(false).len(),
         started_count: started_count(&node),
+        warm_count: node.workspaces().warm_count(),
         idle_exit_seconds: node.settings().idle_exit.map(|idle| idle.as_secs()),
     })
 }

@@ -95,6 +95,11 @@ pub(crate) enum Request {
         change: Change,
         reply: Reply<Arc<Snapshot>>,
     },
+    /// Makes a warm VM what was wanted.
+    Claim {
+        wanted: Box<WorkspaceRecord>,
+        reply: Reply<Arc<Snapshot>>,
+    },
     BeginExec {
         id: ExecId,
         command: String,

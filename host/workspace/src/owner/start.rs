@@ -270,7 +270,7 @@ impl Owner {
 }
 
 /// The guest's host name: the workspace's name where it can be one, else its id.
-fn hostname(record: &WorkspaceRecord) -> String {
+pub(super) fn hostname(record: &WorkspaceRecord) -> String {
     let name: String = record
         .name
         .as_ref()

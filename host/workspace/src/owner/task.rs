@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     handle::{Live, Request, Snapshot, StopReason},
     ports::Ports,
+    start::hostname,
 };
 use crate::{
     activity::{Activity, InUse},
@@ -19,6 +20,7 @@ use crate::{
     network::{Network, policy_of},
     registry::{Context, now_millis, now_nanos},
     state::{Event, Transition, next},
+    warm::claimed,
 };
 
 /// How often a guest's clock is set right.
@@ -151,6 +153,9 @@ impl Owner {
             Request::Update { change, reply } => {
                 let _ = reply.send(self.update(change).map(|()| self.snapshot()));
             }
+            Request::Claim { wanted, reply } => {
+                let _ = reply.send(self.claim(*wanted).await.map(|()| self.snapshot()));
+            }
             Request::BeginExec { id, command, cwd, detached, no_start, reply } => {
                 let begun = self.begin_exec(id, command, cwd, detached, no_start).await;
                 let _ = reply.send(begun);
@@ -270,6 +275,30 @@ impl Owner {
 }
 
 impl Owner {
+    /// Becomes what was wanted; from the write on it is that, whatever happens.
+    async fn claim(&mut self, wanted: WorkspaceRecord) -> Result<(), WorkspaceError> {
+        let gone = WorkspaceError::Gone(self.record.id);
+        let Some(live) = self.live.clone().filter(|_| self.record.is_warm) else {
+            return Err(gone);
+        };
+        let record = claimed(&self.record, wanted);
+        let name = hostname(&record);
+        if name != hostname(&self.record) {
+            let named = live.link.set_hostname(name).await;
+            named.map_err(WorkspaceError::guest("name the machine"))?;
+        }
+        if record.network.is_on() {
+            let made = live.link.set_network(true).await;
+            made.map_err(WorkspaceError::guest("give the workspace a network"))?;
+        }
+        self.context.store.save_workspace_durably(&record)?;
+        self.record = record;
+        self.activity.touch();
+        self.relay.set_policy(policy_of(self.record.id, &self.record.network));
+        self.announce();
+        Ok(())
+    }
+
     /// Keeps a network policy and puts it in force. The interface is there before it is told, and
     /// goes, where it is not needed any more, when the follower has seen it.
     async fn set_network(&mut self, network: &Network) -> Result<usize, WorkspaceError> {

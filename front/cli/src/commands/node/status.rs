@@ -26,6 +26,7 @@ pub(in crate::commands) async fn status(context: &Context) -> Result<u8, Command
         ("state", printer.cell(&status.state_directory)),
         ("images", printer.cell(&status.cache_directory)),
         ("workspaces", format!("{}, {} started", status.workspace_count, status.started_count)),
+        ("warm VMs", status.warm_count.to_string()),
     ]))?;
     Ok(0)
 }
