@@ -1,7 +1,7 @@
 //! Packets that a workload sends: what the agent reads of them, decides and answers.
 //!
-//! The input is a row of packets: two bytes of length, then so many bytes. Whatever they say, the
-//! table stays within its bounds, and what goes back is a packet to the workload.
+//! The input is a row of packets: two bytes of length, then so many bytes, which begin with what the kernel
+//! says of a packet. Whatever they say, the table stays within its bounds, and what goes back is a packet to the workload.
 #![no_main]
 
 use std::time::Duration;
@@ -16,6 +16,7 @@ mod packet;
 #[path = "../../guest/agent/src/network/table.rs"]
 mod table;
 
+use packet::Offload;
 use table::{Action, Listening, Table, guest, refusal};
 
 fuzz_target!(|input: &[u8]| {
@@ -28,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         input = rest;
         now += Duration::from_secs(7);
         let mut bytes = bytes.to_vec();
+        let Some((offload, bytes)) = Offload::split(&mut bytes) else { continue };
         // Most of what a fuzzer makes up comes from nobody.
         if high & 0x80 != 0 && bytes.len() >= 40 {
             match bytes[0] >> 4 {
@@ -35,25 +37,25 @@ fuzz_target!(|input: &[u8]| {
                 _ => bytes[8..24].copy_from_slice(&table::GUEST_V6.octets()),
             }
         }
-        let first = bytes.clone();
-        match table.decide(&mut bytes, now) {
+        let first = bytes.to_vec();
+        match table.decide(offload, bytes, now) {
             Action::Drop => {}
             Action::Return => {
-                let back = packet::read(&bytes).unwrap();
+                let back = packet::read(offload, bytes).unwrap();
                 assert_eq!(back.destination.ip(), guest(back.destination.ip()));
             }
             Action::Answer(answer) => {
-                let back = packet::read(&answer).unwrap();
+                let back = packet::read(Offload::WHOLE, &answer).unwrap();
                 assert_eq!(back.destination.ip(), guest(back.destination.ip()));
             }
             Action::Connect { number, .. } => {
                 // Which it will be depends on the host.
                 if first.len() % 3 == 0 {
                     table.refuse(number);
-                    assert!(refusal(&first, None).is_some());
+                    assert!(refusal(offload, &first, None).is_some());
                 } else {
                     let mut first = first;
-                    assert!(table.open(number, &mut first));
+                    assert!(table.open(number, offload, &mut first));
                     if first.len() % 2 == 0 {
                         table.end(number, now);
                     }

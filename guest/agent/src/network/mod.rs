@@ -21,7 +21,7 @@ mod table;
 
 use std::{
     collections::HashMap,
-    io,
+    io::{self, IoSlice},
     net::SocketAddr,
     os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,7 +39,7 @@ use tokio::{
 
 use self::{
     device::Device,
-    packet::Unreachable,
+    packet::{OFFLOAD, Offload, Unreachable},
     process::Kind,
     table::{Action, Flow, NAME_PORT, Table, gateway},
 };
@@ -219,7 +219,7 @@ impl Wire {
             let wire = wire.clone();
             tasks.spawn(async move { wire.accept(listener).await });
         }
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = vec![0; OFFLOAD + (1 << 16)];
         let broken = tokio::select! {
             error = wire.carry(&mut buffer, &mut tasks) => Some(error),
             () = stop => None,
@@ -258,19 +258,21 @@ impl Wire {
     }
 
     /// Hands a packet to the workload's kernel. One that it does not take is lost, as on any wire.
-    fn put(&self, packet: &[u8]) {
-        let _ = rustix::io::write(self.packets.as_fd(), packet);
+    fn put(&self, offload: Offload, packet: &[u8]) {
+        let whole = [IoSlice::new(offload.bytes()), IoSlice::new(packet)];
+        let _ = rustix::io::writev(self.packets.as_fd(), &whole);
     }
 
-    fn take(self: &Arc<Self>, bytes: &mut [u8], tasks: &mut JoinSet<()>) {
-        let action = self.table().decide(bytes, self.began.elapsed());
+    fn take(self: &Arc<Self>, read: &mut [u8], tasks: &mut JoinSet<()>) {
+        let Some((offload, bytes)) = Offload::split(read) else { return };
+        let action = self.table().decide(offload, bytes, self.began.elapsed());
         match action {
             Action::Drop => {}
-            Action::Return => self.put(bytes),
-            Action::Answer(packet) => self.put(&packet),
+            Action::Return => self.put(offload, bytes),
+            Action::Answer(packet) => self.put(Offload::WHOLE, &packet),
             Action::Connect { number, flow } => {
                 let (wire, first) = (self.clone(), bytes.to_vec());
-                tasks.spawn(async move { wire.connect(number, flow, first).await });
+                tasks.spawn(async move { wire.connect(number, flow, offload, first).await });
             }
             Action::Query { from, to, query } => {
                 let Ok(place) = self.queries.clone().try_acquire_owned() else { return };
@@ -281,7 +283,7 @@ impl Wire {
                     let answer = relay::resolve(&mut trunk, query, true, process).await;
                     let packet = answer.and_then(|answer| packet::datagram(to, from, &answer));
                     if let Some(packet) = packet {
-                        wire.put(&packet);
+                        wire.put(Offload::WHOLE, &packet);
                     }
                     drop(place);
                 });
@@ -289,7 +291,13 @@ impl Wire {
         }
     }
 
-    async fn connect(self: Arc<Self>, number: u16, flow: Flow, mut first: Vec<u8>) {
+    async fn connect(
+        self: Arc<Self>,
+        number: u16,
+        flow: Flow,
+        offload: Offload,
+        mut first: Vec<u8>,
+    ) {
         let entry = Entered { wire: &self, number };
         let mut trunk = self.trunk.clone();
         let is_names = flow.destination.ip() == gateway(flow.destination.ip())
@@ -302,17 +310,17 @@ impl Wire {
                 Ok(dialed) => Some(dialed),
                 Err(why) => {
                     self.table().refuse(number);
-                    self.refuse(&first, why);
+                    self.refuse(offload, &first, why);
                     return;
                 }
             }
         };
         let (tell, told) = oneshot::channel();
         self.waiting().insert(number, tell);
-        if !self.table().open(number, &mut first) {
+        if !self.table().open(number, offload, &mut first) {
             return;
         }
-        self.put(&first);
+        self.put(offload, &first);
         // A program that gave up meanwhile resets what it did not expect, and nothing is accepted.
         let Ok(Ok(connection)) = timeout(ACCEPTING, told).await else { return };
         match dialed {
@@ -322,9 +330,9 @@ impl Wire {
         drop(entry);
     }
 
-    fn refuse(&self, first: &[u8], why: Option<Unreachable>) {
-        if let Some(packet) = table::refusal(first, why) {
-            self.put(&packet);
+    fn refuse(&self, offload: Offload, first: &[u8], why: Option<Unreachable>) {
+        if let Some(packet) = table::refusal(offload, first, why) {
+            self.put(Offload::WHOLE, &packet);
         }
     }
 

@@ -46,6 +46,45 @@ pub enum Transport {
     Other,
 }
 
+/// What the kernel says before each packet (`struct virtio_net_hdr`): among other things, whether its
+/// checksum covers the addresses alone, since whoever gets it on this machine will not look at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offload([u8; OFFLOAD]);
+
+/// Its length, bytes.
+pub const OFFLOAD: usize = 10;
+
+impl Offload {
+    /// Of a packet that is as it is on any wire.
+    pub const WHOLE: Self = Self([0; OFFLOAD]);
+
+    /// Of a packet that was read, and the packet; `None` for one in pieces, which nobody asked for.
+    pub fn split(read: &mut [u8]) -> Option<(Self, &mut [u8])> {
+        let (header, packet) = read.split_first_chunk_mut::<OFFLOAD>()?;
+        (header[1] == 0).then_some((Self(*header), packet))
+    }
+
+    /// As it is written before a packet.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn is_partial(&self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether it speaks of this packet's checksum, if of any.
+    fn fits(&self, packet: &Packet) -> bool {
+        let place = match packet.transport {
+            Transport::Tcp { .. } => 16,
+            Transport::Udp { .. } => 6,
+            _ => return !self.is_partial(),
+        };
+        let native = |at: usize| usize::from(u16::from_ne_bytes([self.0[at], self.0[at + 1]]));
+        !self.is_partial() || (native(6), native(8)) == (packet.start, place)
+    }
+}
+
 /// What was read of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
@@ -59,6 +98,8 @@ pub struct Packet {
     start: usize,
     /// Where the packet ends; what was read may be longer.
     end: usize,
+    /// Whether its checksum covers the addresses alone.
+    is_partial: bool,
 }
 
 /// Why no connection or datagram gets out, as a program is told.
@@ -116,7 +157,12 @@ fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> u
 }
 
 /// Reads a packet. `None` where it is not one that is carried.
-pub fn read(bytes: &[u8]) -> Option<Packet> {
+pub fn read(offload: Offload, bytes: &[u8]) -> Option<Packet> {
+    let packet = read_whole(bytes)?;
+    offload.fits(&packet).then_some(Packet { is_partial: offload.is_partial(), ..packet })
+}
+
+fn read_whole(bytes: &[u8]) -> Option<Packet> {
     let (source, destination, protocol, start, end) = match bytes.first()? >> 4 {
         4 => read_v4(bytes)?,
         6 => read_v6(bytes)?,
@@ -155,6 +201,7 @@ pub fn read(bytes: &[u8]) -> Option<Packet> {
         transport,
         start,
         end,
+        is_partial: false,
     })
 }
 
@@ -214,12 +261,17 @@ impl Packet {
             }
             _ => return,
         }
-        let ports = |a: SocketAddr, b: SocketAddr| u64::from(a.port()) + u64::from(b.port());
-        let before = before + ports(self.source, self.destination);
-        let after = after + ports(source, destination);
         put(bytes, self.start, source.port());
         put(bytes, self.start + 2, destination.port());
-        let checksum = exchanged(word(bytes, self.start + 16), before, after);
+        let checksum = word(bytes, self.start + 16);
+        let checksum = if self.is_partial {
+            // Not inverted yet, since there is more to be added.
+            !exchanged(!checksum, before, after)
+        } else {
+            let ports = |a: SocketAddr, b: SocketAddr| u64::from(a.port()) + u64::from(b.port());
+            let before = before + ports(self.source, self.destination);
+            exchanged(checksum, before, after + ports(source, destination))
+        };
         put(bytes, self.start + 16, checksum);
     }
 
@@ -334,6 +386,10 @@ pub mod tests {
 
     use super::*;
 
+    fn read(bytes: &[u8]) -> Option<Packet> {
+        super::read(Offload::WHOLE, bytes)
+    }
+
     /// A TCP segment with right checksums.
     pub fn segment(source: &str, destination: &str, flags: u8, content: &[u8]) -> Vec<u8> {
         let (source, destination): (SocketAddr, SocketAddr) =
@@ -370,6 +426,22 @@ pub mod tests {
 
     const ENDS: [(&str, &str); 2] =
         [("198.18.0.2:4000", "192.0.2.7:80"), ("[fd00::2]:4000", "[2001:db8::7]:80")];
+
+    /// Said of a packet whose checksum is to be made from this place on, and put there.
+    fn partial(start: usize, place: u8) -> Offload {
+        Offload([1, 0, 0, 0, 0, 0, start as u8, 0, place, 0])
+    }
+
+    #[test]
+    fn a_checksum_elsewhere_than_in_the_segment_is_refused() {
+        let bytes = first("198.18.0.2:4000", "192.0.2.7:80");
+        assert!(super::read(partial(V4_HEADER, 16), &bytes).is_some());
+        for (start, place) in [(V4_HEADER, 6), (0, 16), (V4_HEADER + 2, 16), (200, 16)] {
+            assert_eq!(super::read(partial(start, place), &bytes), None);
+        }
+        assert!(Offload::split(&mut [0; OFFLOAD - 1]).is_none());
+        assert!(Offload::split(&mut [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 69]).is_none(), "in pieces");
+    }
 
     #[test]
     fn a_connection_is_read() {
@@ -445,6 +517,19 @@ pub mod tests {
                 prop_assert!(is_sound(&bytes));
                 let packet = read(&bytes).unwrap();
                 prop_assert_eq!((packet.source, packet.destination), (ends(0), ends(1)));
+                // One that nobody has summed up yet stays so, and is right once somebody has.
+                let mut bytes = segment(source, destination, ACK, &content);
+                let length = packet.end - packet.start;
+                let place = packet.start + 16;
+                let (from, to) = (packet.source, packet.destination);
+                let whole = read(&bytes).unwrap();
+                let covered = pseudo(whole.source.ip(), whole.destination.ip(), TCP, length);
+                put(&mut bytes, place, fold(covered));
+                let packet = super::read(partial(packet.start, 16), &bytes).unwrap();
+                packet.readdress(&mut bytes, from, to);
+                let checksum = !fold(sum(&bytes[packet.start..]));
+                put(&mut bytes, place, checksum);
+                prop_assert!(is_sound(&bytes));
             }
         }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::packet::{self, Packet, Transport, Unreachable};
+use super::packet::{self, Offload, Packet, Transport, Unreachable};
 
 /// The workload's address.
 pub const GUEST_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -135,8 +135,8 @@ impl Table {
     }
 
     /// Decides on one packet of the workload's, and gives it its other ends where it goes back.
-    pub fn decide(&mut self, bytes: &mut [u8], now: Duration) -> Action {
-        let Some(packet) = packet::read(bytes) else { return Action::Drop };
+    pub fn decide(&mut self, offload: Offload, bytes: &mut [u8], now: Duration) -> Action {
+        let Some(packet) = packet::read(offload, bytes) else { return Action::Drop };
         let (from, to) = (packet.source, packet.destination);
         // A packet with somebody else's source address is nobody's.
         if from.ip() != guest(from.ip()) {
@@ -253,9 +253,9 @@ impl Table {
 
     /// There is a connection: gives its first packet the ends that make it go to the listener.
     /// Whether that is so still.
-    pub fn open(&mut self, number: u16, first: &mut [u8]) -> bool {
-        let (Some(entry), Some(packet)) = (self.entries.get_mut(&number), packet::read(first))
-        else {
+    pub fn open(&mut self, number: u16, offload: Offload, first: &mut [u8]) -> bool {
+        let packet = packet::read(offload, first);
+        let (Some(entry), Some(packet)) = (self.entries.get_mut(&number), packet) else {
             return false;
         };
         entry.stage = Stage::Open;
@@ -286,8 +286,8 @@ impl Table {
 }
 
 /// The answer to a first packet that leads nowhere.
-pub fn refusal(first: &[u8], why: Option<Unreachable>) -> Option<Vec<u8>> {
-    let packet = packet::read(first)?;
+pub fn refusal(offload: Offload, first: &[u8], why: Option<Unreachable>) -> Option<Vec<u8>> {
+    let packet = packet::read(offload, first)?;
     match why {
         Some(why) => Some(packet.unreachable(first, gateway(packet.source.ip()), why)),
         None => packet.reset(first),
@@ -310,10 +310,10 @@ mod tests {
 
     fn connect(table: &mut Table, source: &str, destination: &str) -> (u16, Vec<u8>) {
         let mut bytes = first(source, destination);
-        let Action::Connect { number, .. } = table.decide(&mut bytes, NOW) else {
+        let Action::Connect { number, .. } = table.decide(Offload::WHOLE, &mut bytes, NOW) else {
             panic!("not a connection")
         };
-        assert_eq!(table.decide(&mut bytes.clone(), NOW), Action::Drop, "held");
+        assert_eq!(table.decide(Offload::WHOLE, &mut bytes.clone(), NOW), Action::Drop, "held");
         (number, bytes)
     }
 
@@ -330,19 +330,23 @@ mod tests {
         ] {
             let mut table = Table::new(LISTENING);
             let (number, mut bytes) = connect(&mut table, source, destination);
-            assert!(table.open(number, &mut bytes));
-            let packet = packet::read(&bytes).unwrap();
+            assert!(table.open(number, Offload::WHOLE, &mut bytes));
+            let packet = packet::read(Offload::WHOLE, &bytes).unwrap();
             assert_eq!(packet.destination, listener.parse().unwrap());
             assert_eq!(packet.source, format!("{gateway}:{number}").parse().unwrap());
             let peer = format!("{gateway}:{number}");
             let mut bytes = packet::tests::segment(listener, &peer, ACK, b"hello");
-            assert_eq!(table.decide(&mut bytes, NOW), Action::Return);
-            let packet = packet::read(&bytes).unwrap();
+            assert_eq!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Return);
+            let packet = packet::read(Offload::WHOLE, &bytes).unwrap();
             assert_eq!(packet.source, destination.parse().unwrap());
             assert_eq!(packet.destination, source.parse().unwrap());
             table.end(number, NOW);
             let mut late = packet::tests::segment(source, destination, ACK, b"");
-            assert_eq!(table.decide(&mut late, NOW), Action::Return, "its last packets");
+            assert_eq!(
+                table.decide(Offload::WHOLE, &mut late, NOW),
+                Action::Return,
+                "its last packets"
+            );
             let (next, _) = connect(&mut table, source, destination);
             assert_ne!(next, number);
         }
@@ -353,21 +357,27 @@ mod tests {
         let mut table = Table::new(LISTENING);
         for source in ["10.0.0.1:1", "198.18.0.1:1", "127.0.0.1:1", "198.18.0.3:1"] {
             let mut bytes = first(source, "192.0.2.7:80");
-            assert_eq!(table.decide(&mut bytes, NOW), Action::Drop, "{source}");
+            assert_eq!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Drop, "{source}");
         }
         let mut bytes = first("[fe80::1]:1", "[2001:db8::7]:80");
-        assert_eq!(table.decide(&mut bytes, NOW), Action::Drop);
+        assert_eq!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Drop);
     }
 
     #[test]
     fn what_belongs_to_no_connection_is_reset() {
         let mut table = Table::new(LISTENING);
         let mut bytes = packet::tests::segment("198.18.0.2:4000", "192.0.2.7:80", ACK, b"");
-        assert!(matches!(table.decide(&mut bytes, NOW), Action::Answer(_)));
+        assert!(matches!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Answer(_)));
         let mut bytes = first("198.18.0.2:4000", "198.18.0.1:80");
-        assert!(matches!(table.decide(&mut bytes, NOW), Action::Answer(_)), "the gateway's ports");
+        assert!(
+            matches!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Answer(_)),
+            "the gateway's ports"
+        );
         let mut bytes = first("198.18.0.2:7000", "198.18.0.1:5000");
-        assert!(matches!(table.decide(&mut bytes, NOW), Action::Answer(_)), "a forged answer");
+        assert!(
+            matches!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Answer(_)),
+            "a forged answer"
+        );
     }
 
     #[test]
@@ -375,7 +385,7 @@ mod tests {
         let mut table = Table::new(LISTENING);
         let mut bytes =
             packet::tests::segment("198.18.0.2:4000", "192.0.2.7:80", 2, &[0; LONGEST_FIRST]);
-        assert_eq!(table.decide(&mut bytes, NOW), Action::Drop);
+        assert_eq!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Drop);
     }
 
     #[test]
@@ -384,7 +394,7 @@ mod tests {
         let mut decide = |to: &str| {
             let from = "198.18.0.2:9".parse().unwrap();
             let mut bytes = packet::datagram(from, to.parse().unwrap(), b"query").unwrap();
-            table.decide(&mut bytes, NOW)
+            table.decide(Offload::WHOLE, &mut bytes, NOW)
         };
         assert!(
             matches!(decide("198.18.0.1:53"), Action::Query { query, .. } if query == b"query")
@@ -405,7 +415,7 @@ mod tests {
             numbers.push(connect(&mut table, &format!("198.18.0.2:{port}"), "192.0.2.7:80").0);
         }
         let mut bytes = first("198.18.0.2:5000", "192.0.2.7:80");
-        assert!(matches!(table.decide(&mut bytes, NOW), Action::Answer(_)));
+        assert!(matches!(table.decide(Offload::WHOLE, &mut bytes, NOW), Action::Answer(_)));
         table.refuse(numbers[0]);
         connect(&mut table, "198.18.0.2:5000", "192.0.2.7:80");
         for round in 0..20 {
@@ -415,7 +425,10 @@ mod tests {
                 }
                 let (number, mut bytes) =
                     connect(&mut table, &format!("198.18.0.2:{port}"), "192.0.2.7:80");
-                assert!(table.open(number, &mut bytes) && table.is_open(number), "{round}");
+                assert!(
+                    table.open(number, Offload::WHOLE, &mut bytes) && table.is_open(number),
+                    "{round}"
+                );
                 table.end(number, NOW);
             }
         }
