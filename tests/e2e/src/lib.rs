@@ -16,6 +16,7 @@
 )]
 
 mod backend;
+mod far;
 mod home;
 mod process;
 mod terminal;
