@@ -50,12 +50,13 @@ fn workspace<'home>(home: &'home Home, words: &[&str]) -> Workspace<'home> {
 /// One of this machine's tools, as an archive of a guest's root.
 #[track_caller]
 fn tool(home: &Home, name: &str) -> Vec<u8> {
-    let packed = setting("PYRO_E2E_TOOLS").map(PathBuf::from).unwrap_or_else(|| {
+    let pack = || {
         let directory = home.scratch().join("tools");
         let status = Command::new("bash").args(["-c", PACK, "pack"]).arg(&directory).status();
         assert!(status.unwrap().success(), "this machine's tools could not be packed");
         directory
-    });
+    };
+    let packed = setting("PYRO_E2E_TOOLS").map_or_else(pack, PathBuf::from);
     fs::read(packed.join(format!("{name}.tar"))).unwrap()
 }
 
