@@ -35,6 +35,7 @@ python3                  python3
 pip                      python3-pip
 curl                     curl
 npm                      npm
+openssl                  openssl
 cpio                     cpio
 ip                       iproute2
 perl                     perl

@@ -202,6 +202,9 @@ impl Suite {
                 .arg("--archive-file")
                 .arg(&archive),
         )?;
+        // Stories of a network bring real tools into guests, and the lab's VM has none of them.
+        let pack = tree::root().join("scripts/pack-guest-tools.sh");
+        complete(Command::new(pack).arg(lab.join("tools")))?;
         let copy = lab.join("cargo-nextest");
         fs::copy(&runner, &copy).with_context(|| format!("copy {}", runner.display()))?;
 
@@ -214,6 +217,7 @@ impl Suite {
                 .args(["lab", "--timings", "--timeout", LAB_TIMEOUT, "--memory", LAB_MEMORY])
                 .args(["--env", "PYRO_E2E_BACKEND=firecracker"])
                 .args(["--env", "PYRO_E2E_PYRO=/target/release/pyro"])
+                .args(["--env", "PYRO_E2E_TOOLS=/target/lab/tools"])
                 .args(["--", "/target/lab/cargo-nextest", "nextest", "run", "--profile=ci"])
                 .args(["--archive-file=/target/lab/stories.tar.zst", "--workspace-remap=/pyro"])
                 // One after the other: two on one processor only wait for each other.

@@ -5,7 +5,9 @@
 //! `firecracker`. `PYRO_E2E_PYRO` names the program under test; without it, it is the `pyro` that
 //! stands beside the test programs (`target/<profile>/pyro`). `PYRO_E2E_PATIENCE` multiplies every
 //! deadline (default 1, and 6 on firecracker, which runs under emulation in the lab); no story
-//! asserts how long something takes. `PYRO_E2E_DIRECTORY` is where homes are made.
+//! asserts how long something takes. `PYRO_E2E_DIRECTORY` is where homes are made, `PYRO_E2E_TOOLS`
+//! where `scripts/pack-guest-tools.sh` has packed what stories bring into guests (by default they pack
+//! it themselves).
 //!
 //! The harness knows of the product only what stands in its documents: the command line, the state
 //! directory and a keeper's files. It refuses to know how they come about.
@@ -16,6 +18,7 @@
 )]
 
 mod backend;
+mod far;
 mod home;
 mod process;
 mod terminal;

@@ -35,27 +35,7 @@ print "$tag serves\n";
 sleep 1000000;
 "#;
 
-const SET_UP: &str = r#"
-ip link set lo up
-ip link add near type veth peer name far
-unshare --net sleep infinity & far=$!
-while [ "$(readlink /proc/$far/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do :; done
-ip link set far netns $far
-ip addr add 1.2.3.1/24 dev near
-ip -6 addr add 2a00:1::1/64 dev near nodad
-ip link set near up
-nsenter -t $far -n sh -euc '
-    ip link set lo up
-    for address in 1.2.3.4/24 10.0.0.9/32 192.168.0.9/32 172.16.0.9/32 100.64.0.9/32 169.254.169.254/32
-    do ip addr add $address dev far; done
-    ip -6 addr add 2a00:1::4/64 dev far nodad
-    ip -6 addr add fd00::9/128 dev far nodad
-    ip link set far up'
-for net in 10.0.0.0/8 192.168.0.0/16 172.16.0.0/12 100.64.0.0/10 169.254.169.254/32
-do ip route add $net via 1.2.3.4; done
-ip -6 route add fd00::/16 via 2a00:1::4
-mount -t tmpfs tmpfs /mnt
-cat > /mnt/hosts <<'END'
+const HOSTS: &str = "\
 127.0.0.1 localhost loop.example loop.wild.example
 1.2.3.4 public.example other.example
 2a00:1::4 public.example
@@ -63,23 +43,17 @@ cat > /mnt/hosts <<'END'
 10.0.0.9 private.example db.wild.example
 169.254.169.254 metadata.google.internal metadata.wild.example
 1.2.3.4 www.wild.example a.b.wild.example
-END
-mount --bind /mnt/hosts /etc/hosts
-printf %s "$SERVER" > /mnt/server.pl
-nsenter -t $far -n perl /mnt/server.pl far 80 53 443 8080 &
-perl /mnt/server.pl host 80 53 443 8080 &
-"#;
+";
 
 /// A home whose node sees that network and no other.
 #[track_caller]
 fn home() -> Home {
-    let server = format!("SERVER='{SERVER}'\n{SET_UP}\necho ready");
-    let home = Home::new().in_own_network(&server);
-    wait_until(30, "both machines serve", || {
-        let said = home.network_says();
-        said.contains("far serves") && said.contains("host serves")
-    });
-    home
+    let servers = format!(
+        "cat > /mnt/server.pl <<'SERVER'\n{SERVER}\nSERVER\n\
+         nsenter -t $far -n perl /mnt/server.pl far 80 53 443 8080 &\n\
+         perl /mnt/server.pl host 80 53 443 8080 &"
+    );
+    Home::new().beside_a_far_machine(HOSTS, &servers, &["far serves", "host serves"])
 }
 
 /// How often a machine has served a request.

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use pyro_e2e::{Client, Home, Verb, Workspace, wait_until, wait_until_some};
+use pyro_e2e::{Client, Home, Verb, Workspace, random_bytes, setting, wait_until, wait_until_some};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Answers each connection with what it was sent, in capitals, once that has ended; until then it is
 /// silent. Prints `listens` first, and `gone` whenever a connection was reset.
@@ -126,6 +127,63 @@ fn what_goes_both_ways_at_once_arrives_as_it_was() {
     writer.join().unwrap();
     assert_eq!(came.len(), BYTES);
     assert!(came == sent, "the bytes are others");
+}
+
+/// Sends as many MiB as it is told while it reads what comes; after both it says the digests of what it
+/// sent and of what it got, on the half that is still open.
+const EXCHANGE: &str = r#"
+import hashlib, os, socket, sys, threading
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listens", flush=True)
+c, _ = listener.accept()
+sent, got = hashlib.sha256(), hashlib.sha256()
+def read():
+    while piece := c.recv(1 << 18): got.update(piece)
+reader = threading.Thread(target=read)
+reader.start()
+for _ in range(int(sys.argv[2])):
+    piece = os.urandom(1 << 20)
+    sent.update(piece)
+    c.sendall(piece)
+reader.join()
+c.sendall(sent.digest() + got.digest())
+c.shutdown(socket.SHUT_WR)
+"#;
+
+#[test]
+fn a_published_port_carries_as_much_as_one_likes_both_ways_at_once() {
+    let told = setting("PYRO_E2E_PORT_MIB").map(|told| told.into_string().unwrap());
+    let mebibytes: usize = told.map_or(16, |told| told.parse().unwrap());
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let words = ["python3", "-c", EXCHANGE, "8000", &mebibytes.to_string()];
+    let server = workspace.exec(words).start();
+    server.wait_for("listens");
+    let port = (&home, &workspace).publish("0:8000");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut writing = stream.try_clone().unwrap();
+    let writer = thread::spawn(move || {
+        let mut sent = Sha256::new();
+        for _ in 0..mebibytes {
+            let piece = random_bytes(1 << 20);
+            sent.update(&piece);
+            writing.write_all(&piece).unwrap();
+        }
+        // It has no more to say, and is answered all the same.
+        writing.shutdown(Shutdown::Write).unwrap();
+        sent.finalize()
+    });
+    let mut got = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    for _ in 0..mebibytes {
+        stream.read_exact(&mut piece).unwrap();
+        got.update(&piece);
+    }
+    let mut digests = Vec::new();
+    stream.read_to_end(&mut digests).unwrap();
+    let (sent, got) = (writer.join().unwrap(), got.finalize());
+    assert!(digests == [got.as_slice(), sent.as_slice()].concat(), "the bytes are others");
+    server.end().expect_code(0);
 }
 
 #[test]
