@@ -2,6 +2,7 @@
 
 use pyro_api::Workspace;
 
+use super::network::shown;
 use crate::{
     error::CommandError,
     output::{table::card, units},
@@ -38,7 +39,8 @@ pub(super) fn print(printer: Printer, workspace: &Workspace) -> Result<(), Comma
     let disk = u64::from(workspace.disk_mib) << 20;
     let used = units::bytes(workspace.disk_bytes);
     fields.push(("disk", format!("{used} used of {}", units::bytes(disk))));
-    fields.push(("network", workspace.network_policy.clone()));
+    let policy = shown(&workspace.network_policy, &workspace.network_allow);
+    fields.push(("network", policy));
     if !workspace.labels.is_empty() {
         fields.push(("labels", printer.cell(&labels(&workspace.labels))));
     }

@@ -43,7 +43,7 @@ fn print(printer: Printer, network: &NetworkStatus) -> Result<(), CommandError> 
     }
     let mut fields = vec![
         ("workspace", network.workspace_id.to_string()),
-        ("network", network.network_policy.clone()),
+        ("network", shown(&network.network_policy, &network.network_allow)),
     ];
     if !network.network_allow.is_empty() {
         fields.push(("allowed", printer.cell(&network.network_allow.join(" "))));
@@ -63,6 +63,11 @@ fn print(printer: Printer, network: &NetworkStatus) -> Result<(), CommandError> 
     }
     fields.push(("refused", network.denied.to_string()));
     printer.data(&card(&fields))
+}
+
+/// A policy as people are told of it: `off` with rules is not off.
+pub(super) fn shown(policy: &str, allow: &[String]) -> String {
+    if policy == "off" && !allow.is_empty() { "what is allowed".into() } else { policy.into() }
 }
 
 pub(in crate::commands) async fn log(
