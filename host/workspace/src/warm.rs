@@ -8,10 +8,14 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use pyro_core::{Mebibytes, VcpuCount, WorkspaceId};
+use bytes::Bytes;
+use pyro_core::{ExecId, Mebibytes, VcpuCount, WorkspaceId};
+use pyro_link::LinkError;
 use pyro_store::{NetworkRecord, OnExpiry, Phase, WorkspaceKind, WorkspaceRecord};
+use pyro_wire::StartExec;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -21,6 +25,8 @@ use crate::{
 
 /// A warm VM that nobody wanted for so long is removed, seconds.
 const TTL: u64 = 600;
+/// How long a guest may take to rehearse.
+const REHEARSAL: Duration = Duration::from_secs(10);
 
 /// What two workspaces have in common where one can be given for the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,6 +134,9 @@ impl Workspaces {
                 let held = workspaces.context().platform.images_held.read().await;
                 match workspaces.make(warm(&like), held).await {
                     Ok(handle) => {
+                        if let Err(error) = rehearse(&handle).await {
+                            tracing::debug!(workspace = %handle.id(), %error, "a rehearsal failed");
+                        }
                         for surplus in pool.add(handle) {
                             surplus.delete_later();
                         }
@@ -158,6 +167,25 @@ impl Workspaces {
         self.cool_down().await;
         self.context().warm.making.close();
     }
+}
+
+/// Has the guest run a command, and forget it: an emulator has translated then what that takes, and the
+/// first command that somebody waits for is as fast as the second.
+async fn rehearse(handle: &Handle) -> Result<(), LinkError> {
+    let Some(live) = handle.snapshot().live.clone() else { return Ok(()) };
+    let id = ExecId::from_random(random_bits()).to_string();
+    let command = ["/bin/sh", "-c", "true"].map(|word| Bytes::from_static(word.as_bytes()));
+    let exec = StartExec {
+        exec_id: id.clone(),
+        arguments: command.into(),
+        working_directory: Bytes::from_static(b"/"),
+        timeout_millis: REHEARSAL.as_millis() as u64,
+        attach: true,
+        ..StartExec::default()
+    };
+    let (_, mut stream) = live.link.start_exec(exec).await?;
+    while stream.output.next().await?.is_some() {}
+    live.link.forget_exec(id).await
 }
 
 /// The record of one that nobody wants yet.
