@@ -207,7 +207,7 @@ impl Workspaces {
         } else {
             self.make(wanted, held).await?
         };
-        self.restock(&handle.snapshot().record);
+        self.restock(&handle);
         Ok(handle)
     }
 

@@ -25,6 +25,8 @@ use crate::{
 
 /// A warm VM that nobody wanted for so long is removed, seconds.
 const TTL: u64 = 600;
+/// How long the making of the next one waits for the first command of the one before.
+const FIRST_COMMAND: Duration = Duration::from_millis(500);
 /// How long a guest may take to rehearse.
 const REHEARSAL: Duration = Duration::from_secs(10);
 
@@ -119,12 +121,23 @@ impl Workspaces {
 
     /// Fills the pool with VMs like this one in the background, one after the other. Of other shapes one
     /// makes room, where none is like this.
-    pub(crate) fn restock(&self, like: &WorkspaceRecord) {
+    pub(crate) fn restock(&self, given: &Handle) {
         if self.context().warm.most == 0 {
             return;
         }
-        let (workspaces, like) = (self.clone(), like.clone());
+        let (workspaces, given, like) =
+            (self.clone(), given.clone(), given.snapshot().record.clone());
         tokio::spawn(async move {
+            // Whoever was just given one needs the processors now.
+            let mut ends = given.exec_ends();
+            let first_command = async {
+                tokio::select! {
+                    _ = ends.changed() => {}
+                    () = given.gone() => {}
+                }
+            };
+            let _ = tokio::time::timeout(FIRST_COMMAND, first_command).await;
+            drop(given);
             let pool = &workspaces.context().warm;
             let shape = Shape::of(&like);
             // Closed: the node ends.
