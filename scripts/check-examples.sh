@@ -1,8 +1,8 @@
 #!/bin/bash
-# Runs every example of services as a user would, each in a state directory of its own, with the pyro
+# Runs every example of services and of networks as a user would, each in a state directory of its own, with the pyro
 # that is given. Ends with the first one that fails, or that leaves something behind.
 #
-#   PYRO_E2E_PYRO=.../pyro scripts/check-examples.sh [NAME...]
+#   PYRO_E2E_PYRO=.../pyro scripts/check-examples.sh [services/NAME|network/NAME...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,7 +10,7 @@ PYRO=$(realpath "$PYRO_E2E_PYRO")
 export PYRO
 examples=("$@")
 if [ $# = 0 ]; then
-    examples=(examples/services/*/)
+    examples=(examples/{services,network}/*/)
 fi
 
 leave() {
@@ -19,13 +19,14 @@ leave() {
     rm -rf "$PYRO_HOME"
 }
 for example in "${examples[@]}"; do
-    example=$(basename "$example")
+    example=${example#examples/}
+    example=${example%/}
     PYRO_HOME=$(mktemp -d)
     export PYRO_HOME
     trap 'leave >/dev/null 2>&1' EXIT
     echo "== $example"
     # One that hangs must not take the others' time.
-    timeout --kill-after=30 600 "examples/services/$example/run.sh" </dev/null
+    timeout --kill-after=30 600 "examples/$example/run.sh" </dev/null
     left=$("$PYRO" list -q)
     if [ -n "$left" ]; then
         echo "FAIL $example left a workspace behind: $left"

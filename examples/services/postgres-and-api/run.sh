@@ -10,7 +10,7 @@ pyro() { command "${PYRO:-pyro}" "$@"; }
 set -euxo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# Guests have no network, so that everything must be in the environment: made once, from packages.
+# The workspace has no network, so that everything must be in the environment: made once, from packages.
 pyro env inspect postgres-and-python >/dev/null 2>&1 ||
     mmdebstrap --quiet --variant=minbase --include=postgresql,python3-psycopg2,curl bookworm - |
     pyro env import postgres-and-python -
