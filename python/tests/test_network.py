@@ -274,28 +274,35 @@ def test_the_last_reference_ends_a_forward(ws: Workspace) -> None:
         client.recv(1)
 
 
-def test_a_forked_child_holds_no_port_and_no_connection(ws: Workspace) -> None:
+def test_a_forked_child_holds_no_port_and_no_connection(node: FakeNode, ws: Workspace) -> None:
+    def greet(conversation: Conversation) -> None:
+        conversation.upgrade()
+        conversation.stream.sendall(b"hi")
+        conversation.reader.read()
+
+    behind(node, greet)
     forward = ws.forward((0, 80))
     with connected(forward) as client:
-        # It is carried once it was heard of inside.
-        client.sendall(b"x")
-        reader, writer = os.pipe()
+        assert client.makefile("rb").read(2) == b"hi"
+        ended, end = os.pipe()
+        told, tell = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                os.close(writer)
+                os.close(end)
                 forward.close()
-                os.read(reader, 1)
+                os.write(tell, b"x")
+                os.read(ended, 1)
             finally:
                 os._exit(0)
-        os.close(reader)
-        (port,) = forward.ports
+        assert os.read(told, 1) == b"x"
         forward.close()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-        with ws.forward((port.host_port, 80)):
+        with ws.forward((forward.ports[0].host_port, 80)):
             pass
-        os.close(writer)
+        for pipe in (ended, end, told, tell):
+            os.close(pipe)
         os.waitpid(child, 0)
 
 
