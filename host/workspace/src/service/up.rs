@@ -327,11 +327,11 @@ impl Handle {
                 let refused = |error| self.refused(&name, "start the service", error);
                 match replaced.map_err(refused) {
                     Ok(reply) => (reply, Action::Restarted),
-                    Err(error) => return Err(held.undo(error)),
+                    Err(error) => return Err(held.undo(error).await),
                 }
             }
             Err(error) => {
-                return Err(held.undo(self.refused(&name, "start the service", error)));
+                return Err(held.undo(self.refused(&name, "start the service", error)).await);
             }
         };
         let record = take_in(&reply)?;
