@@ -417,6 +417,74 @@ def test_a_services_port_is_reached_on_this_host(ws: Workspace) -> None:
     echo.delete()
 
 
+def test_ports_are_forwarded_while_they_are_held(real: Pyro, ws: Workspace) -> None:
+    import socket
+
+    echo = ws.services.start("echo", SHOUT, ready=Probe.log("^up$"))
+    with ws.forward((0, 8000), (0, 8001)) as forward:
+        reached, nobody = forward.ports
+        with socket.create_connection(("localhost", reached.host_port), timeout=30) as client:
+            # The line has no end but that of its direction.
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            assert client.makefile("rb").read() == b"HELLO"
+        with (
+            socket.create_connection(("127.0.0.1", nobody.host_port), timeout=30) as client,
+            pytest.raises(ConnectionResetError),
+        ):
+            client.recv(1)
+        assert forward.failure is not None
+        assert forward.failure.code == "port_not_connected"
+        with pytest.raises(ConflictError) as raised:
+            ws.forward((reached.host_port, 8000))
+        assert raised.value.code == "port_taken"
+
+    async def story() -> None:
+        workspace = await AsyncWorkspace.get("stories", pyro=beside(real))
+
+        async def asked(port: int, text: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(text)
+            writer.write_eof()
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+        async with workspace.forward((reached.host_port, 8000)) as again:
+            (port,) = again.ports
+            assert port == reached
+            answers = await asyncio.gather(*(asked(port.host_port, b"a%d" % n) for n in range(8)))
+            assert answers == [b"A%d" % n for n in range(8)]
+
+    asyncio.run(story())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", reached.host_port), timeout=30)
+    echo.delete()
+
+
+def test_what_a_workspace_reaches_is_said_and_what_it_wanted_is_told(ws: Workspace) -> None:
+    assert ws.network.show().network_enabled is False
+    changed = ws.network.set(allow="example.org:80")
+    assert (changed.network_policy, changed.network_allow) == ("off", ("example.org:80",))
+    assert ws.refresh().network_allow == ("example.org:80",)
+    result = ws.run(["bash", "-c", "exec 3<>/dev/tcp/example.com/80"])
+    assert result.exit_code != 0
+    (denied,) = result.network_denied
+    assert denied.hint == "--allow example.com"
+    told = [one for one in ws.network.log() if one.verdict == "denied"]
+    assert {(one.protocol, one.name, one.reason) for one in told} == {
+        ("dns", "example.com", "not_allowed")
+    }
+    assert told[0].process is not None
+    assert told[0].process.name == "bash"
+    for entry in ws.network.log(after=told[-1].seq - 1, follow=True):
+        assert entry == told[-1]
+        break
+    ws.network.set(allow=["example.net"], add=True)
+    assert ws.network.show().network_allow == ("example.org:80", "example.net")
+    assert ws.network.set().network_enabled is False
+
+
 def test_every_change_of_a_service_is_told_from_a_cursor_on(ws: Workspace) -> None:
     before = max((event.cursor for event in ws.events()), default=0)
     job = ws.services.start("job", "true", wait=False)

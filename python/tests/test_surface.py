@@ -17,12 +17,16 @@ import pytest
 import pyro_mcp
 import pyro_mcp.api
 from pyro_mcp import (
+    AsyncForward,
+    AsyncNetwork,
     AsyncPorts,
     AsyncProcess,
     AsyncPyro,
     AsyncService,
     AsyncServices,
     AsyncWorkspace,
+    Forward,
+    Network,
     Ports,
     Process,
     Pyro,
@@ -108,6 +112,8 @@ def public(kind: type) -> set[str]:
         (Service, AsyncService),
         (Services, AsyncServices),
         (Ports, AsyncPorts),
+        (Network, AsyncNetwork),
+        (Forward, AsyncForward),
     ],
 )
 def test_asyncio_has_the_same_verbs(sync: type, other: type) -> None:
@@ -148,7 +154,9 @@ def test_payload_types_are_those_of_the_openapi_document() -> None:
     assert written == generator.generate(OPENAPI), "run generate_payloads.py"
 
 
-@pytest.mark.parametrize("name", ["client.py", "ports.py", "service.py", "workspace.py"])
+@pytest.mark.parametrize(
+    "name", ["client.py", "network.py", "ports.py", "service.py", "workspace.py"]
+)
 def test_the_blocking_modules_are_those_for_asyncio(name: str) -> None:
     generator = tool("generate_blocking")
     assert name in generator.MODULES

@@ -1,6 +1,6 @@
 //! `cargo xtask docs`: documents and sources say the same. Every error code that the sources can
 //! produce stands in `docs/errors.md`, and no other; every link between documents leads somewhere;
-//! and, with `--tour`, the README's tour prints what the README shows.
+//! and, with `--tour`, the README's tour and docs/network.md print what they show.
 //!
 //! Refuses to know what any document is about.
 
@@ -20,13 +20,14 @@ const ERRORS: &str = "docs/errors.md";
 const SOURCES: [&str; 6] = ["core", "guest", "host", "front", "pyro", "wire"];
 /// What stands there for tests and development only.
 const ASIDE: [&str; 4] = ["tests", "examples", "fixture", "bin"];
-/// The section of the README that is run.
-const TOUR: &str = "## A tour";
+/// The documents whose commands are run, each with the section, or all of it.
+const TOURS: [(&str, &str); 2] = [("README.md", "## A tour"), ("docs/network.md", "")];
 
 /// Check that documents and sources agree.
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Also run the README's tour with this pyro, on QEMU, in a state directory of its own.
+    /// Also run the README's tour and docs/network.md with this pyro, on QEMU, each in a state
+    /// directory of its own.
     #[arg(long, value_name = "PYRO")]
     tour: Option<PathBuf>,
 }
@@ -37,7 +38,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut faults = check_codes(&root)?;
     faults.extend(check_links(&root)?);
     if let Some(pyro) = &arguments.tour {
-        faults.extend(check_tour(&root, pyro)?);
+        for (document, section) in TOURS {
+            faults.extend(check_tour(&root, pyro, document, section)?);
+        }
     }
     for fault in &faults {
         eprintln!("{fault}");
@@ -235,42 +238,35 @@ fn anchors(document: &str) -> BTreeSet<String> {
 
 // --- the tour ---------------------------------------------------------------------------------
 
-/// A command line of the tour, and what the README says it prints.
+/// A command line of a document, and what it says that prints.
 #[derive(PartialEq, Eq, Debug)]
 struct Step {
     line: String,
     shown: Vec<String>,
 }
 
-fn check_tour(root: &Path, pyro: &Path) -> Result<Vec<String>> {
+fn check_tour(root: &Path, pyro: &Path, document: &str, section: &str) -> Result<Vec<String>> {
     const MARK: &str = "@@@ next step";
-    let steps = steps(&read(&root.join("README.md"))?);
-    ensure!(!steps.is_empty(), "the README has no tour");
-    let lines: Vec<_> = steps
-        .iter()
-        .map(|step| {
-            format!(
-                "echo '{MARK}'
-{}",
-                step.line
-            )
-        })
-        .collect();
-    let script = lines.join(
-        "
-",
-    );
+    let steps = steps(&read(&root.join(document))?, section);
+    ensure!(!steps.is_empty(), "{document} has nothing to run");
+    let lines = steps.iter().map(|step| format!("echo '{MARK}'\n{}\n", step.line));
+    let script = lines.collect::<String>();
     let home = tempfile::tempdir().context("make a state directory")?;
     let pyro = fs::canonicalize(pyro).with_context(|| format!("find {}", pyro.display()))?;
-    let directory = pyro.parent().context("pyro stands in a directory")?;
-    let output = Command::new("bash")
-        .args(["-c", &format!("exec 2>&1\nPATH={:?}:$PATH\n{script}", directory.display())])
-        .env("PYRO_HOME", home.path())
-        .env("PYRO_BACKEND", "qemu")
-        .stdin(Stdio::null())
-        .output()
-        .context("run bash")?;
-    let _ = Command::new(&pyro).args(["node", "stop"]).env("PYRO_HOME", home.path()).output();
+    let directory = pyro.parent().context("pyro stands in a directory")?.display().to_string();
+    let run = |script: &str| {
+        Command::new("bash")
+            .args(["-c", &format!("exec 2>&1\nPATH={directory:?}:$PATH\n{script}")])
+            .env("PYRO_HOME", home.path())
+            .env("PYRO_BACKEND", "qemu")
+            .stdin(Stdio::null())
+            .output()
+            .context("run bash")
+    };
+    let output = run(&script);
+    // What the document leaves behind.
+    run("pyro list --quiet | xargs --no-run-if-empty pyro delete; pyro node stop")?;
+    let output = output?;
     let printed = String::from_utf8_lossy(&output.stdout);
     let mut faults = Vec::new();
     for (step, printed) in steps.iter().zip(printed.split(&format!("{MARK}\n")).skip(1)) {
@@ -279,16 +275,22 @@ fn check_tour(root: &Path, pyro: &Path) -> Result<Vec<String>> {
         };
         let shown = lasting(&mut step.shown.iter().map(String::as_str));
         if shown != lasting(&mut printed.lines()) {
-            faults.push(format!("README.md: {} now prints\n{printed}", step.line));
+            faults.push(format!("{document}: {} now prints\n{printed}", step.line));
         }
     }
     Ok(faults)
 }
 
-/// The commands of the tour's blocks, but those that want a person or set up a shell.
-fn steps(readme: &str) -> Vec<Step> {
-    let (_, tour) = readme.split_once(TOUR).unwrap_or_default();
-    let tour = tour.split("\n## ").next().unwrap_or_default();
+/// The commands of a section's blocks, but those that want a person or set up a shell; of the whole
+/// document where no section is named.
+fn steps(document: &str, section: &str) -> Vec<Step> {
+    let tour = match section {
+        "" => document,
+        section => {
+            let (_, tour) = document.split_once(section).unwrap_or_default();
+            tour.split("\n## ").next().unwrap_or_default()
+        }
+    };
     let mut steps: Vec<Step> = Vec::new();
     for block in tour.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next()) {
         for line in block.lines() {
@@ -368,7 +370,9 @@ mod tests {
     fn the_tour_is_what_is_typed_there() {
         let readme = "## A tour\n```console\n$ export X=1\n$ a b\nc 1\n$ pyro shell w\n```\n## B\n";
         let expected = [Step { line: "a b".into(), shown: vec!["c 1".into()] }];
-        assert_eq!(steps(readme), expected);
+        assert_eq!(steps(readme, "## A tour"), expected);
+        let whole = "```console\n$ a\n```\n## B\n```console\n$ b\n```\n";
+        assert_eq!(steps(whole, "").len(), 2);
     }
 
     #[test]

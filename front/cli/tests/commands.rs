@@ -505,6 +505,51 @@ fn a_file_of_services_is_sent_with_what_it_names_and_what_came_of_it_is_told() {
 }
 
 #[test]
+fn services_are_listed_with_where_their_ports_are_published() {
+    let service = |name: &str, state: &str, ports: &serde_json::Value| {
+        let pid = (state == "running").then_some(7);
+        json!({"workspace_id": W, "service_name": name, "state": state, "ready": pid.is_some(),
+            "command": "x", "cwd": "/workspace", "execution_mode": "guest_vsock", "stopping": false,
+            "published_ports": ports, "restart_count": 0, "restart_policy": "no", "depends_on": {},
+            "waiting_for": [], "listening_ports": [{"address": "127.0.0.1", "port": 8000}],
+            "memory_bytes": 13_000_000, "cpu_seconds": 0.31, "pid": pid, "ready_at": pid,
+            "log_bytes": {"stdout": 0, "stderr": 0}, "revision": 4})
+    };
+    let port = |host_port: u16, guest_port: u16| {
+        json!({"host": "127.0.0.1", "host_port": host_port, "guest_port": guest_port,
+            "protocol": "tcp"})
+    };
+    let both = json!([port(8000, 8000), port(40001, 9000)]);
+    let web = service("web", "running", &both);
+    let idle = service("idle", "stopped", &json!([port(8001, 8001)]));
+    let list = |services: serde_json::Value| {
+        let count = services.as_array().unwrap().len();
+        json!({"workspace_id": W, "count": count, "running_count": 1, "services": services})
+    };
+    let mut has_services = workspace();
+    (has_services.service_count, has_services.running_service_count) = (2, 1);
+    let up = |service: &serde_json::Value| {
+        json!({"service_name": service["service_name"], "action": "unchanged", "service": service,
+            "log_tail": [], "failure": null})
+    };
+    let route = format!("GET /v1/workspaces/{W}/services");
+    let node = FakeNode::new()
+        .json(&route, list(json!([idle, web])))
+        .json("GET /v1/workspaces/web", has_services)
+        .json(
+            &format!("POST /v1/workspaces/{W}/services/up"),
+            json!({"workspace_id": W, "file": "pyro.toml", "count": 1, "failed_count": 0,
+                "services": [up(&web)], "timed_out": false, "failure": null, "notices": []}),
+        );
+    see!("service_list_published", node, "service", "list", W);
+    see!("status_published", node, "status", "web");
+    see!("service_up_published", node, "service", "up", W, "--path", "pyro.toml");
+    // Where none is published there is no column for it.
+    let node = FakeNode::new().json(&route, list(json!([idle])));
+    see!("service_list", node, "service", "list", W);
+}
+
+#[test]
 fn ports_are_published_listed_and_taken_back() {
     let port = json!({"host": "127.0.0.1", "host_port": 8080, "guest_port": 80, "protocol": "tcp"});
     let open = json!({"host": "::", "host_port": 8000, "guest_port": 8000, "protocol": "tcp"});

@@ -1,8 +1,8 @@
 //! The `services` of a compose file, as far as they make sense in a workspace.
 //!
 //! A workspace is one machine: what is about images and containers is an error, because the service
-//! would not be what the file says; what is about how containers are shown and reached is ignored with
-//! a notice. <https://github.com/compose-spec/compose-spec/blob/main/05-services.md>
+//! would not be what the file says; what is about how containers are shown and reach each other is
+//! ignored with a notice. <https://github.com/compose-spec/compose-spec/blob/main/05-services.md>
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,14 @@ use pyro_core::{
 
 use crate::{
     manifest::{Declared, Reading, Wrong},
+    port,
     pyro_file::{name_of, plain},
     tree::{Entry, Fault, Node, Value},
     value,
 };
 
 /// The keys of a service that mean something here.
-pub(crate) const SERVICE_KEYS: [&str; 11] = [
+pub(crate) const SERVICE_KEYS: [&str; 12] = [
     "command",
     "entrypoint",
     "environment",
@@ -28,12 +29,13 @@ pub(crate) const SERVICE_KEYS: [&str; 11] = [
     "user",
     "depends_on",
     "healthcheck",
+    "ports",
     "restart",
     "stop_signal",
     "stop_grace_period",
 ];
 /// Keys of a service that are ignored, and why.
-pub(crate) const IGNORED: [(&str, &str); 11] = [
+pub(crate) const IGNORED: [(&str, &str); 10] = [
     ("container_name", NO_CONTAINER),
     ("hostname", NO_CONTAINER),
     ("init", NO_CONTAINER),
@@ -44,7 +46,6 @@ pub(crate) const IGNORED: [(&str, &str); 11] = [
     ("expose", ONE_NETWORK),
     ("logging", "`pyro service logs` has what services print"),
     ("profiles", "every service is started; name those you want: pyro service up W NAME..."),
-    ("ports", "ports cannot be published yet"),
 ];
 const NO_CONTAINER: &str = "a service is a process of the workspace, not a container";
 const ONE_NETWORK: &str =
@@ -121,8 +122,7 @@ pub(crate) fn services(tree: &Node, reading: &mut Reading<'_>) -> Result<Vec<Dec
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     let mut declared = Vec::new();
     for service in services {
-        let spec = service_of(service, &names, reading)?;
-        declared.push(Declared { line: service.line, spec });
+        declared.push(service_of(service, &names, reading)?);
     }
     Ok(declared)
 }
@@ -138,16 +138,13 @@ fn not_supported(line: usize, key: &str, place: &str) -> Fault {
     }
 }
 
-fn service_of(
-    entry: &Entry,
-    names: &[&str],
-    reading: &mut Reading<'_>,
-) -> Result<ServiceSpec, Wrong> {
+fn service_of(entry: &Entry, names: &[&str], reading: &mut Reading<'_>) -> Result<Declared, Wrong> {
     let name = name_of(entry)?;
     let place = format!("service {name}");
     let mut spec = plain(name, Command::Shell(String::new()));
     let (mut entrypoint, mut command) = (Vec::new(), Vec::new());
     let mut from_files = BTreeMap::new();
+    let mut ports = Vec::new();
     for entry in value::table(&entry.node, &place)? {
         let Entry { line, name: key, node } = entry;
         let what = &format!("{key} of {place}");
@@ -160,6 +157,7 @@ fn service_of(
             "user" => spec.user = Some(value::scalar(node, what)?.to_owned()),
             "depends_on" => spec.depends_on = depends_on(node, what, names, reading)?,
             "healthcheck" => healthcheck(node, what, &mut spec)?,
+            "ports" => ports = port::of_compose_file(node, what)?,
             "restart" => (spec.restart, spec.restart_limit) = restart(node, what)?,
             "stop_signal" => spec.stop_signal = Some(value::scalar(node, what)?.to_owned()),
             "stop_grace_period" => spec.stop_grace_seconds = Some(value::seconds(node, what)?),
@@ -191,7 +189,7 @@ fn service_of(
     }
     from_files.append(&mut spec.env);
     spec.env = from_files;
-    Ok(spec)
+    Ok(Declared { line: entry.line, spec, ports })
 }
 
 /// A list, or a text that is taken apart as a shell would; no shell runs it.

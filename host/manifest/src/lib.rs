@@ -8,6 +8,7 @@
 //! dotenv         files of variables
 //! pyro_file      tree of a pyro.toml -> specifications
 //! compose_file   tree of a compose file -> specifications
+//! port           ports that a service publishes, as both say them
 //! ```
 //!
 //! Pure: it reads texts, never files, and knows no workspace. What a file needs of where it lies
@@ -19,6 +20,7 @@ mod dotenv;
 mod error;
 mod interpolation;
 mod manifest;
+mod port;
 mod pyro_file;
 mod toml_text;
 mod tree;
@@ -27,6 +29,7 @@ mod yaml_text;
 
 pub use error::ManifestError;
 pub use manifest::{EnvFile, Manifest, Needs, Source, Surroundings, needs, read};
+pub use port::Port;
 
 #[cfg(test)]
 mod documents;

@@ -7,6 +7,7 @@ use pyro_core::{ServiceName, ServiceSpec};
 use crate::{
     ManifestError, compose_file, dotenv,
     interpolation::{self, Variables},
+    port::{self, Port},
     pyro_file, toml_text,
     tree::{Fault, MOST_BYTES, Node, ScalarKind, Value},
     value, yaml_text,
@@ -64,6 +65,8 @@ pub struct EnvFile {
 pub struct Manifest {
     /// Each after those it depends on; else as they stand in the file.
     pub services: Vec<ServiceSpec>,
+    /// Ports of this host by which they are reached, of those that have any.
+    pub ports: BTreeMap<ServiceName, Vec<Port>>,
     /// What the caller should know, for example what was ignored.
     pub notices: Vec<String>,
 }
@@ -175,6 +178,10 @@ pub fn read(source: Source<'_>, around: &Surroundings) -> Result<Manifest, Manif
         let what = format!("it declares more than {MOST_SERVICES} services");
         return Err(ManifestError::TooLarge { file: source.shown(), what });
     }
+    let with_ports = declared.iter().map(|it| (it.line, &it.spec.name, it.ports.as_slice()));
+    port::are_apart(with_ports).map_err(|fault| source.fault(fault))?;
+    let ports = declared.iter().filter(|service| !service.ports.is_empty());
+    let ports = ports.map(|it| (it.spec.name.clone(), it.ports.clone())).collect();
     let services = in_order(declared).map_err(|fault| source.fault(fault))?;
     let mut notices = reading.notices();
     notices.extend(
@@ -184,13 +191,14 @@ pub fn read(source: Source<'_>, around: &Surroundings) -> Result<Manifest, Manif
             .iter()
             .map(|name| format!("the variable {name} is not set: it is taken as empty")),
     );
-    Ok(Manifest { services, notices })
+    Ok(Manifest { services, ports, notices })
 }
 
 /// A service and where it stands.
 pub(crate) struct Declared {
     pub(crate) line: usize,
     pub(crate) spec: ServiceSpec,
+    pub(crate) ports: Vec<Port>,
 }
 
 /// What came in the way of reading.
@@ -393,7 +401,7 @@ fn expand<'a>(
 fn in_order(declared: Vec<Declared>) -> Result<Vec<ServiceSpec>, Fault> {
     let names: Vec<String> = declared.iter().map(|service| service.spec.name.to_string()).collect();
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    for Declared { line, spec } in &declared {
+    for Declared { line, spec, .. } in &declared {
         for on in spec.depends_on.keys() {
             if known.contains(&on.as_str()) {
                 continue;

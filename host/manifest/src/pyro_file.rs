@@ -9,12 +9,13 @@ use pyro_core::{
 
 use crate::{
     manifest::{Declared, Reading, Wrong},
+    port,
     tree::{Entry, Fault, Node, Value},
     value,
 };
 
 /// The keys of a service.
-pub(crate) const SERVICE_KEYS: [&str; 22] = [
+pub(crate) const SERVICE_KEYS: [&str; 23] = [
     "command",
     "cwd",
     "env",
@@ -34,6 +35,7 @@ pub(crate) const SERVICE_KEYS: [&str; 22] = [
     "restart",
     "restart_limit",
     "depends_on",
+    "published_ports",
     "stop_signal",
     "stop_grace_seconds",
     "log_limit_bytes",
@@ -84,8 +86,7 @@ pub(crate) fn services(tree: &Node, reading: &mut Reading<'_>) -> Result<Vec<Dec
             return Err(value::unknown(entry, "the file", &["services"]).into());
         }
         for service in value::table(&entry.node, "services")? {
-            let spec = service_of(service, reading)?;
-            declared.push(Declared { line: service.line, spec });
+            declared.push(service_of(service, reading)?);
         }
     }
     if declared.is_empty() {
@@ -126,11 +127,12 @@ pub(crate) fn plain(name: ServiceName, command: Command) -> ServiceSpec {
     }
 }
 
-fn service_of(entry: &Entry, reading: &mut Reading<'_>) -> Result<ServiceSpec, Wrong> {
+fn service_of(entry: &Entry, reading: &mut Reading<'_>) -> Result<Declared, Wrong> {
     let name = name_of(entry)?;
     let place = format!("service {name}");
     let mut spec = plain(name, Command::Shell(String::new()));
     let mut from_files = BTreeMap::new();
+    let mut ports = Vec::new();
     for Entry { line, name: key, node } in value::table(&entry.node, &place)? {
         let what = &format!("{key} of {place}");
         let mut ready = |probe: Probe| match spec.readiness.replace(probe) {
@@ -184,7 +186,8 @@ fn service_of(entry: &Entry, reading: &mut Reading<'_>) -> Result<ServiceSpec, W
             "stop_signal" => spec.stop_signal = Some(value::scalar(node, what)?.to_owned()),
             "stop_grace_seconds" => spec.stop_grace_seconds = Some(value::seconds(node, what)?),
             "log_limit_bytes" => spec.log_limit_bytes = Some(value::whole(node, what)?),
-            "secret_env" | "published_ports" => {
+            "published_ports" => ports = port::of_pyro_file(node, what)?,
+            "secret_env" => {
                 return Err(Fault::new(*line, format!("{what}: not available yet")).into());
             }
             _ => {
@@ -201,7 +204,7 @@ fn service_of(entry: &Entry, reading: &mut Reading<'_>) -> Result<ServiceSpec, W
     // What is said here wins over what files say.
     from_files.append(&mut spec.env);
     spec.env = from_files;
-    Ok(spec)
+    Ok(Declared { line: entry.line, spec, ports })
 }
 
 /// A text for the shell, or a list that runs directly.

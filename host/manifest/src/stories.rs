@@ -81,7 +81,8 @@ services:
     depends_on:
       db: {condition: service_healthy}
       gone: {condition: service_started, required: false}
-    ports: ["${NOT_NEEDED:?}:80"]
+    expose: ["${NOT_NEEDED:?}"]
+    ports: ["${PORT}"]
     profiles: [dev]
     labels: {x: y}
   db:
@@ -93,6 +94,7 @@ services:
     let manifest = of("compose.yaml", text).unwrap();
     let services = json(&manifest);
     let (db, web) = (&services[0], &services[1]);
+    assert_eq!(manifest.ports[&"web".parse().unwrap()][0].guest_port, 8000);
     assert_eq!(web["command"], serde_json::json!(["run", "--fast", "serve", "a b", "8000"]));
     assert_eq!(web["env"], serde_json::json!({"A": "1", "PORT": "8000"}));
     assert_eq!(web["depends_on"], serde_json::json!({"db": "ready"}));
@@ -100,10 +102,94 @@ services:
     assert_eq!(db["stop_grace_seconds"], 90.0);
     assert_eq!(db["readiness"]["command"], r#"ask "$HOME""#);
     assert_eq!((&db["health"]["retries"], &db["ready_timeout_seconds"]), (&4.into(), &12.0.into()));
-    for key in ["ports", "profiles", "labels"] {
+    for key in ["expose", "profiles", "labels"] {
         let said = manifest.notices.iter().filter(|notice| notice.starts_with(key));
         assert_eq!(said.count(), 1, "{key}: {:?}", manifest.notices);
     }
+}
+
+#[test]
+fn both_languages_publish_ports() {
+    let ports = |name: &str, text: &str| {
+        let manifest = of(name, text).unwrap();
+        let ports = manifest.ports.into_values().flatten();
+        ports.map(|port| (port.host_port, port.guest_port)).collect::<Vec<_>>()
+    };
+    let web = "[services.web]\ncommand = 'x'\n";
+    let text = r#"published_ports = [80, "8080:80", "0:${PORT}", { guest_port = 81, host_port = 8081 },
+        { guest_port = 82 }]"#;
+    assert_eq!(
+        ports("pyro.toml", &format!("{web}{text}")),
+        [(None, 80), (Some(8080), 80), (Some(0), 8000), (Some(8081), 81), (None, 82)]
+    );
+    assert_eq!(ports("pyro.toml", &format!("{web}published_ports = []")), []);
+    for (item, expected) in [
+        ("80", (None, 80)),
+        ("\"8080:80\"", (Some(8080), 80)),
+        ("8080:80/tcp", (Some(8080), 80)),
+        ("\"127.0.0.1:8080:80\"", (Some(8080), 80)),
+        ("\"127.0.0.1::80\"", (None, 80)),
+        ("\"[::1]:8080:80\"", (Some(8080), 80)),
+        ("\"::1:8080:80\"", (Some(8080), 80)),
+        ("\"localhost:0:80\"", (Some(0), 80)),
+        ("{target: 80}", (None, 80)),
+        ("{target: 80, published: \"8080\", host_ip: 127.0.0.1, protocol: tcp}", (Some(8080), 80)),
+        (
+            "{target: 80, published: 8080, mode: host, name: web, app_protocol: http}",
+            (Some(8080), 80),
+        ),
+    ] {
+        let text = format!("services:\n  web:\n    command: x\n    ports: [{item}]\n");
+        assert_eq!(ports("compose.yaml", &text), [expected], "{item}");
+    }
+}
+
+#[test]
+fn a_port_that_cannot_be_published_is_said_with_its_line_and_a_way_out() {
+    let toml = |port: &str| {
+        ("pyro.toml", format!("[services.web]\ncommand = 'x'\npublished_ports = {port}\n"), 3)
+    };
+    let compose = |port: &str| {
+        let text = format!("services:\n  web:\n    command: x\n    ports:\n    - {port}\n");
+        ("compose.yaml", text, 5)
+    };
+    for ((name, text, line), part, hint) in [
+        (toml("8000"), "a list of ports", "for example"),
+        (toml("['x']"), "not \"x\"", "GUEST"),
+        (toml("[0]"), "not 0", "GUEST"),
+        (toml("['80:80']"), "80 is not a port of the host", "1025"),
+        (toml("['127.0.0.1:8080:80']"), "not \"8080:80\"", "HOST:GUEST"),
+        (toml("['65536']"), "65536", ""),
+        (toml("[{ host_port = 8080 }]"), "needs guest_port", ""),
+        (toml("[{ guest_prot = 80 }]"), "guest_prot", "guest_port"),
+        (compose("8000-8010"), "8000-8010", "ranges"),
+        (compose("\"53:53/udp\""), "udp", "x-ports"),
+        (compose("\"0.0.0.0:8080:80\""), "0.0.0.0", "pyro port publish"),
+        (compose("\"192.0.2.1:8080:80\""), "192.0.2.1", "pyro port publish"),
+        (compose("{target: 80, host_ip: 0.0.0.0}"), "0.0.0.0", "pyro port publish"),
+        (compose("{target: 80, protocol: udp}"), "udp", "x-ports"),
+        (compose("{published: 8080}"), "needs target", ""),
+        (compose("{target: 80, publishd: 8080}"), "publishd", "published"),
+        (compose("\"443:443\""), "443 is not a port of the host", "1025"),
+        (compose("[80]"), "a list", ""),
+    ] {
+        let error = of(name, &text).unwrap_err();
+        let told = error.to_string();
+        assert!(told.starts_with(&format!("{name}:{line}: ")), "{told}, not in line {line}");
+        assert!(told.contains(part), "{told}: {part}");
+        let problem = Problem::from(error);
+        assert_eq!(problem.code, "invalid_manifest");
+        assert!(problem.hints.join(" ").contains(hint), "{text}: {:?}", problem.hints);
+    }
+    let both = "[services.a]\ncommand = 'x'\npublished_ports = ['8080:80']\n\
+                [services.b]\ncommand = 'x'\npublished_ports = ['8080:80']\n";
+    let told = of("pyro.toml", both).unwrap_err().to_string();
+    assert!(
+        told.starts_with("pyro.toml:4: b publishes port 8080 of the host, as a does"),
+        "{told}"
+    );
+    let many = format!("{:?}", (1..=129).collect::<Vec<_>>());
+    assert!(matches!(of("pyro.toml", &toml(&many).1), Err(ManifestError::TooLarge { .. })));
 }
 
 #[test]
@@ -223,7 +309,7 @@ proptest::proptest! {
     }
 }
 
-const WORDS: [&str; 52] = [
+const WORDS: [&str; 55] = [
     "services",
     "[services.a]\n",
     "[services.b]\n",
@@ -245,6 +331,9 @@ const WORDS: [&str; 52] = [
     "image",
     "x-y",
     "ports",
+    "published_ports",
+    "8080:80",
+    "target",
     "a",
     "b",
     "é",

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aio_client import AsyncPyro
+    from .aio_forward import AsyncForward
+    from .aio_network import AsyncNetwork
     from .aio_port import AsyncPortConnection
     from .aio_ports import AsyncPorts
     from .aio_process import AsyncProcess
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
         ServiceFailedError,
         ServicesFailedError,
     )
+    from .forward import Forward
+    from .network import Network
     from .port import PortConnection
     from .ports import Ports
     from .probes import HealthCheck, Probe
@@ -41,7 +45,12 @@ if TYPE_CHECKING:
         CommandResult,
         ExecInfo,
         ExecOutput,
+        ForwardedPort,
         LogLine,
+        NetworkDenied,
+        NetworkInfo,
+        NetworkLogEntry,
+        NetworkProcess,
         PortInfo,
         PortPublication,
         PublishedPort,
@@ -55,6 +64,8 @@ if TYPE_CHECKING:
 __version__ = "4.0.0a1"
 
 __all__ = [
+    "AsyncForward",
+    "AsyncNetwork",
     "AsyncPortConnection",
     "AsyncPorts",
     "AsyncProcess",
@@ -68,9 +79,16 @@ __all__ = [
     "ExecInfo",
     "ExecOutput",
     "FailedError",
+    "Forward",
+    "ForwardedPort",
     "HealthCheck",
     "InvalidError",
     "LogLine",
+    "Network",
+    "NetworkDenied",
+    "NetworkInfo",
+    "NetworkLogEntry",
+    "NetworkProcess",
     "NodeError",
     "NotAvailableError",
     "NotFoundError",
@@ -96,6 +114,8 @@ __all__ = [
 
 # Where each name is; loaded once it is used, so that importing the package costs next to nothing.
 _MODULES = {
+    "AsyncForward": "aio_forward",
+    "AsyncNetwork": "aio_network",
     "AsyncPortConnection": "aio_port",
     "AsyncPorts": "aio_ports",
     "AsyncProcess": "aio_process",
@@ -106,8 +126,15 @@ _MODULES = {
     "CommandResult": "results",
     "ExecInfo": "results",
     "ExecOutput": "results",
+    "Forward": "forward",
+    "ForwardedPort": "results",
     "HealthCheck": "probes",
     "LogLine": "results",
+    "Network": "network",
+    "NetworkDenied": "results",
+    "NetworkInfo": "results",
+    "NetworkLogEntry": "results",
+    "NetworkProcess": "results",
     "PortConnection": "port",
     "PortInfo": "results",
     "PortPublication": "results",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from ._aio_creation import creates
 from .aio_client import AsyncPyro
+from .aio_network import AsyncNetwork
 from .aio_ports import AsyncPorts
 from .aio_service import AsyncServices
 from .errors import NotFoundError
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._location import StrPath
+    from .aio_forward import AsyncForward
     from .aio_process import AsyncProcess
-    from .payloads import NetworkLogEntry, NetworkStatus
 
 __all__ = ["AsyncWorkspace"]
 
@@ -129,6 +130,11 @@ class AsyncWorkspace:
     def ports(self) -> AsyncPorts:
         """Its ports."""
         return AsyncPorts(self._pyro, self.id)
+
+    @property
+    def network(self) -> AsyncNetwork:
+        """What it may reach."""
+        return AsyncNetwork(self._pyro, self.id)
 
     async def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""
@@ -251,29 +257,17 @@ class AsyncWorkspace:
         async for event in self._pyro.events_workspace(self.id, after=after, follow=follow):
             yield ServiceEvent.of(event)
 
-    async def network(self) -> NetworkStatus:
-        """What it may reach, and what it does."""
-        return await self._pyro.network_workspace(self.id)
+    @creates
+    async def forward(self, *ports: calls.PortLike, bind: str | None = None) -> AsyncForward:
+        """Forwards ports of this host to ports of it, all of them or none, while they are held.
 
-    async def set_network(
-        self, policy: str | None = None, *, allow: Sequence[str] = (), add: bool = False
-    ) -> NetworkStatus:
-        """Changes what it may reach, at once: what is open and no longer fits is ended.
-
-        With `add`, the rules that there are stay, and the policy where none is given.
+        A port is its number, which is the host's too unless that is taken, or
+        `(host_port, guest_port)`, where a host port of 0 means any that is free. `bind` is another
+        address of this host than localhost; whoever reaches it reaches the port.
         """
-        return await self._pyro.set_network_workspace(
-            self.id, network_policy=policy, network_allow=allow, add=add
-        )
+        from .aio_forward import AsyncForward
 
-    def network_log(
-        self, *, after: int = 0, follow: bool = False
-    ) -> AsyncIterator[NetworkLogEntry]:
-        """What it wanted to reach, oldest first; with `follow`, and what comes.
-
-        `after` is the `seq` of the last one that was heard.
-        """
-        return self._pyro.network_log_workspace(self.id, after=after, follow=follow)
+        return await AsyncForward._open(self._pyro, self.id, ports, bind)
 
     async def update(
         self,

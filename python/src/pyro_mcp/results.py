@@ -19,7 +19,12 @@ __all__ = [
     "CommandResult",
     "ExecInfo",
     "ExecOutput",
+    "ForwardedPort",
     "LogLine",
+    "NetworkDenied",
+    "NetworkInfo",
+    "NetworkLogEntry",
+    "NetworkProcess",
     "PortInfo",
     "PortPublication",
     "PublishedPort",
@@ -40,6 +45,16 @@ class _Payload:
     def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: payload[name] for name in names if name in payload} | more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkDenied(_Payload):
+    """Something that the network policy refused."""
+
+    why: str
+    """Why, for people."""
+    hint: str
+    """The flag that would allow it, of `pyro create` and `pyro workspace network set`."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +105,19 @@ class ExecInfo(_Payload):
     """Its largest memory."""
     cpu_seconds: float
     """CPU time it used."""
+    network_denied: tuple[NetworkDenied, ...] = dataclasses.field(default=(), kw_only=True)
+    """What the network policy refused while it ran, where it ended badly; at most three."""
 
     @property
     def ok(self) -> bool:
         """Whether it ended with 0."""
         return self.exit_code == 0
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        refused = payload.get("network_denied") or ()
+        denied = tuple(NetworkDenied.of(one) for one in refused)
+        return super().of(payload, network_denied=denied, **more)
 
 
 @dataclass(frozen=True)
@@ -182,7 +205,9 @@ class WorkspaceInfo(_Payload):
     stop_detail: str | None
     """More about the stop."""
     network_policy: str
-    """`off`."""
+    """`off`, `egress` or `egress+published-ports`."""
+    network_allow: tuple[str, ...]
+    """What it may reach besides."""
     command_count: int
     """Commands since creation."""
     service_count: int
@@ -197,6 +222,98 @@ class WorkspaceInfo(_Payload):
     """Bytes its disks occupy on the host."""
     workload_restarts: int
     """How often it was rebooted from inside."""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        allow = tuple(payload.get("network_allow") or ())
+        return super().of(payload, network_allow=allow, **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkInfo(_Payload):
+    """What a workspace may reach, and what it does."""
+
+    workspace_id: str
+    """Which workspace."""
+    network_policy: str
+    """`off`, `egress` or `egress+published-ports`."""
+    network_allow: tuple[str, ...]
+    """What it may reach besides."""
+    network_enabled: bool
+    """Whether its policy, or a rule, lets it reach something."""
+    open_connections: int
+    """Connections that are open or being opened."""
+    connections: int
+    """Connections that were opened since the node began."""
+    closed_connections: int
+    """Of a change: connections that it ended, because they no longer fit."""
+    denied: int
+    """Connections and look-ups that were refused since the node began."""
+    queries: int
+    """Look-ups of names since the node began."""
+    bytes_sent: int
+    """Bytes that went out since the node began."""
+    bytes_received: int
+    """Bytes that came in since the node began."""
+    buffer_bytes: int
+    """Bytes of memory that its connections take on the host now."""
+    memory_bound_bytes: int
+    """The most memory on the host that they can take."""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        allow = tuple(payload["network_allow"])
+        return super(NetworkInfo, cls).of(payload, network_allow=allow, **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkProcess(_Payload):
+    """A process of a workspace, as its guest says it."""
+
+    pid: int
+    """Its id within the workspace."""
+    name: str
+    """What it is called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLogEntry(_Payload):
+    """Something that a workspace wanted to reach. Repetitions in a row are one entry."""
+
+    seq: int
+    """Grows by one with each entry and each repetition: where to go on from."""
+    at: float
+    """When; of repetitions the last. Unix seconds."""
+    first_at: float
+    """When it was so for the first time. Unix seconds."""
+    count: int
+    """How often, in a row."""
+    verdict: str
+    """`allowed`, `denied`, `failed` (allowed, and it did not work) or `closed` (by a change)."""
+    protocol: str
+    """`tcp` (a connection) or `dns` (a look-up)."""
+    name: str | None = None
+    """The name that was looked up, that the address belongs to, or that was claimed."""
+    address: str | None = None
+    """The address."""
+    port: int | None = None
+    """The port."""
+    process: NetworkProcess | None = None
+    """Who wanted it."""
+    rule: str | None = None
+    """The rule that let it through."""
+    reason: str | None = None
+    """Why not, for programs."""
+    why: str | None = None
+    """Why not, for people."""
+    hint: str | None = None
+    """The flag that would allow it."""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], **more: Any) -> Self:
+        who = payload.get("process")
+        process = NetworkProcess.of(who) if who is not None else None
+        return super(NetworkLogEntry, cls).of(payload, process=process, **more)
 
 
 @dataclass(frozen=True)
@@ -216,6 +333,20 @@ class ServiceExit(_Payload):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPort(_Payload):
     """A port of the host that leads to a port of a workspace."""
+
+    host: str
+    """The host's address; 127.0.0.1 stands for localhost, ::1 too."""
+    host_port: int
+    """The port of the host."""
+    guest_port: int
+    """The port of the workspace."""
+    protocol: str
+    """`tcp`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardedPort(_Payload):
+    """A port of this host that leads to a port of a workspace while it is forwarded."""
 
     host: str
     """The host's address; 127.0.0.1 stands for localhost, ::1 too."""

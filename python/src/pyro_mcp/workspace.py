@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from .client import Pyro
 from .errors import NotFoundError
+from .network import Network
 from .ports import Ports
 from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
 from .service import Services
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._location import StrPath
-    from .payloads import NetworkLogEntry, NetworkStatus
+    from .forward import Forward
     from .process import Process
 
 __all__ = ["Workspace"]
@@ -128,6 +129,11 @@ class Workspace:
     def ports(self) -> Ports:
         """Its ports."""
         return Ports(self._pyro, self.id)
+
+    @property
+    def network(self) -> Network:
+        """What it may reach."""
+        return Network(self._pyro, self.id)
 
     def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""
@@ -250,27 +256,16 @@ class Workspace:
         for event in self._pyro.events_workspace(self.id, after=after, follow=follow):
             yield ServiceEvent.of(event)
 
-    def network(self) -> NetworkStatus:
-        """What it may reach, and what it does."""
-        return self._pyro.network_workspace(self.id)
+    def forward(self, *ports: calls.PortLike, bind: str | None = None) -> Forward:
+        """Forwards ports of this host to ports of it, all of them or none, while they are held.
 
-    def set_network(
-        self, policy: str | None = None, *, allow: Sequence[str] = (), add: bool = False
-    ) -> NetworkStatus:
-        """Changes what it may reach, at once: what is open and no longer fits is ended.
-
-        With `add`, the rules that there are stay, and the policy where none is given.
+        A port is its number, which is the host's too unless that is taken, or
+        `(host_port, guest_port)`, where a host port of 0 means any that is free. `bind` is another
+        address of this host than localhost; whoever reaches it reaches the port.
         """
-        return self._pyro.set_network_workspace(
-            self.id, network_policy=policy, network_allow=allow, add=add
-        )
+        from .forward import Forward
 
-    def network_log(self, *, after: int = 0, follow: bool = False) -> Iterator[NetworkLogEntry]:
-        """What it wanted to reach, oldest first; with `follow`, and what comes.
-
-        `after` is the `seq` of the last one that was heard.
-        """
-        return self._pyro.network_log_workspace(self.id, after=after, follow=follow)
+        return Forward._open(self._pyro, self.id, ports, bind)
 
     def update(
         self,

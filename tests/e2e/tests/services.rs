@@ -1,6 +1,10 @@
 //! Services, as a user sees them.
 
-use std::thread;
+use std::{
+    io::Read,
+    net::{TcpListener, TcpStream},
+    thread,
+};
 
 use pyro_e2e::{Home, Verb, Workspace, patience, wait_until, wait_until_some};
 use rustix::process::Signal;
@@ -643,6 +647,85 @@ fn a_file_of_services_is_brought_up_changed_and_brought_down() {
     let ended = |name: &str| of.shown(name)["ended_at"].as_f64().unwrap();
     assert!(ended("db") >= ended("web"));
     assert_eq!(of.service("down", &["--json"]).ok().json()["stopped_count"], 0);
+}
+
+/// What the server behind a port of this host says; nothing where nobody listens, here or inside.
+fn said(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).ok()?;
+    Some(said)
+}
+
+#[test]
+fn the_ports_of_a_file_are_published_while_its_services_run() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let of = Of(&home, &workspace);
+    let project = home.scratch().join("project");
+    std::fs::create_dir_all(&project).unwrap();
+    let server = |port: &str| SERVER.replace("$0", port);
+    let declare = |web: &str, other: &str| {
+        let service = |name: &str, port: &str, published: &str| {
+            format!(
+                "[services.{name}]\ncommand = '''{}'''\nready_tcp = '127.0.0.1:{port}'\n\
+                 ready_timeout_seconds = '10m'\npublished_ports = [{published}]\n",
+                server(port)
+            )
+        };
+        let text = service("web", "8000", web) + &service("other", "8001", other);
+        std::fs::write(project.join("pyro.toml"), text).unwrap();
+    };
+    let up = || of.service("up", &["--json"]).from_directory(&project);
+    let ports = |name: &str| {
+        let shown = of.shown(name);
+        let ports = shown["published_ports"].as_array().unwrap().iter();
+        ports.map(|port| port["host_port"].as_u64().unwrap() as u16).collect::<Vec<_>>()
+    };
+    declare("'0:8000'", "'0:8001', { guest_port = 8001, host_port = 0 }");
+    up().ok();
+    let (web, other) = (ports("web")[0], ports("other")[0]);
+    assert!(said(web).unwrap().contains("hello"));
+    assert!(said(other).unwrap().contains("hello"));
+
+    // Without a restart they are what the file says, even where two change places.
+    let run = of.shown("web")["started_at"].clone();
+    declare(&format!("'{other}:8000'"), &format!("'{web}:8001'"));
+    let told = up().ok().json();
+    assert_eq!(actions(&told), [("web", "unchanged"), ("other", "unchanged")], "{told}");
+    assert_eq!((ports("web"), ports("other")), (vec![other], vec![web]));
+    assert_eq!(of.shown("web")["started_at"], run);
+    assert!(said(web).is_some() && said(other).is_some());
+
+    // One that is taken is told, and what there was stays; the others are as the file says.
+    let held = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = held.local_addr().unwrap().port();
+    declare(&format!("'{taken}:8000'"), "");
+    let told = up().code(1).json();
+    assert_eq!(actions(&told), [("web", "failed"), ("other", "unchanged")], "{told}");
+    assert_eq!(told["services"][0]["failure"]["code"], "port_taken", "{told}");
+    assert_eq!((ports("web"), ports("other")), (vec![other], vec![]));
+    assert!(said(other).unwrap().contains("hello"));
+    assert_eq!(said(web), None);
+    of.service("down", &[]).ok();
+    assert_eq!(said(other), None);
+
+    // As compose says it.
+    let compose = format!(
+        "services:\n  web:\n    command: [sh, -c, {:?}]\n    ports: ['127.0.0.1:0:8000']\n",
+        server("8000").replace('$', "$$")
+    );
+    std::fs::write(project.join("compose.yaml"), compose).unwrap();
+    let file = ["--file", "compose.yaml", "--json"];
+    of.service("up", &file).from_directory(&project).ok();
+    let [port] = ports("web")[..] else { panic!("it has one port") };
+    wait_until(60, "it listens inside", || said(port).is_some_and(|said| said.contains("hello")));
+    std::fs::write(project.join("udp.yaml"), "services: {a: {command: a, ports: [53/udp]}}")
+        .unwrap();
+    let udp = ["--file", "udp.yaml", "--json"];
+    let told = of.service("up", &udp).from_directory(&project).code(1).json();
+    assert_eq!(told["code"], "invalid_manifest", "{told}");
+    assert!(told["error"].as_str().unwrap().contains("udp"), "{told}");
 }
 
 #[test]

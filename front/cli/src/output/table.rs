@@ -6,6 +6,23 @@ use owo_colors::OwoColorize;
 
 /// Rows under headings, each column as wide as its widest cell.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    first_columns(N, headings, rows)
+}
+
+/// The same without the last column, where no row `has` it.
+pub(crate) fn table_with_last<const N: usize>(
+    has: bool,
+    headings: [&str; N],
+    rows: &[[String; N]],
+) -> String {
+    first_columns(if has { N } else { N - 1 }, headings, rows)
+}
+
+fn first_columns<const N: usize>(
+    count: usize,
+    headings: [&str; N],
+    rows: &[[String; N]],
+) -> String {
     let mut widths = headings.map(|heading| heading.chars().count());
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -15,8 +32,8 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     let mut text = String::new();
     let mut line = |cells: [&str; N], bold: bool| {
         let mut written = String::new();
-        for (at, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            let gap = if at + 1 == N { 0 } else { width + 2 };
+        for (at, (cell, width)) in cells.iter().zip(widths).take(count).enumerate() {
+            let gap = if at + 1 == count { 0 } else { width + 2 };
             let _ = write!(written, "{cell:gap$}");
         }
         let written = written.trim_end();

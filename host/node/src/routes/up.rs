@@ -13,9 +13,9 @@ use pyro_api::{
     DownResult, DownServices, GivenFile, ManifestNeeds, ManifestRequest, NamedEnvFile, UpResult,
     UpServices,
 };
-use pyro_core::{MANIFEST_NAMES, Problem, WORKSPACE_PATH};
-use pyro_manifest::{Source, Surroundings};
-use pyro_workspace::{Handle, Up};
+use pyro_core::{MANIFEST_NAMES, Problem, ServiceName, WORKSPACE_PATH};
+use pyro_manifest::{Port, Source, Surroundings};
+use pyro_workspace::{Handle, PortRequest, Up};
 
 use crate::{
     parse, present,
@@ -85,6 +85,7 @@ pub(crate) async fn up(
     let name = found.source.unwrap_or_else(|| source_name(&found.file.name));
     let up = Up {
         services: manifest.services,
+        ports: manifest.ports.into_iter().map(requests).collect(),
         only: request.services,
         source: name.clone(),
         wait: !request.no_wait,
@@ -106,6 +107,13 @@ pub(crate) async fn up(
     let mut notices = notices(&handle, found.started || report.started_workspace);
     notices.extend(manifest.notices);
     Ok(Json(present::up(&handle.snapshot(), name, &report, notices)))
+}
+
+/// The ports of a service as the workspace takes them: on `localhost`.
+fn requests((service, ports): (ServiceName, Vec<Port>)) -> (ServiceName, Vec<PortRequest>) {
+    let request =
+        |Port { host_port, guest_port }| PortRequest { bind: None, host_port, guest_port };
+    (service, ports.into_iter().map(request).collect())
 }
 
 /// Stops the services that came from a file, those that others need last; answers when their last

@@ -171,9 +171,15 @@ impl<'a> PortHold<'a> {
         Ok(Self { handle, service, before: Some(before), is_asked: false })
     }
 
-    /// It was not started: its ports are as they were.
-    fn undo(mut self, error: WorkspaceError) -> WorkspaceError {
+    /// It was not started: its ports are as they were, by the time this returns.
+    async fn undo(mut self, error: WorkspaceError) -> WorkspaceError {
         self.is_asked = false;
+        if self.before.is_some() {
+            let handle = self.handle;
+            drop(self);
+            // Answered after what dropping it told.
+            let _ = handle.ask(|reply| Request::ServicesChanged { reply: Some(reply) }).await;
+        }
         error
     }
 }
@@ -270,14 +276,16 @@ impl Handle {
         let mut held = PortHold::new(self, held_name, ports).await?;
         let (link, started_workspace) = match self.guest(no_start).await {
             Ok(guest) => guest,
-            Err(error) => return Err(held.undo(error)),
+            Err(error) => return Err(held.undo(error).await),
         };
         // From here on it is the guest's to say, even when the caller goes.
         held.is_asked = true;
         let start = StartService { spec: Some(spec), replace, ..StartService::default() };
         let reply = match link.start_service(start).await {
             Ok(reply) => reply,
-            Err(error) => return Err(held.undo(self.refused(&name, "start the service", error))),
+            Err(error) => {
+                return Err(held.undo(self.refused(&name, "start the service", error)).await);
+            }
         };
         let record = take_in(&reply)?;
         self.note(&record).await;

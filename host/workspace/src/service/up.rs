@@ -16,17 +16,24 @@ use futures::{
 };
 use pyro_core::{DependencyCondition, Problem, ServiceName, ServiceSpec};
 use pyro_link::{Link, LinkError};
-use pyro_store::ServiceRecord;
+use pyro_store::{PublishedPort, ServiceRecord};
 use pyro_wire::{StartService, StopService};
 
-use super::{Outcome, StartedService, order, take_in};
-use crate::{error::WorkspaceError, exec::InUseGuard, owner::Handle};
+use super::{Outcome, PortHold, StartedService, order, take_in};
+use crate::{
+    error::WorkspaceError,
+    exec::InUseGuard,
+    owner::{Handle, Request},
+    published::PortRequest,
+};
 
 /// What a file declares, and what is to be done about it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Up {
     /// Every service of the file, each after those it depends on.
     pub services: Vec<ServiceSpec>,
+    /// Ports they publish for as long as they run, of those that have any; others have none.
+    pub ports: BTreeMap<ServiceName, Vec<PortRequest>>,
     /// Only these, and those they depend on; none: all.
     pub only: Vec<String>,
     /// What the file is called: services that came from it before are told by it.
@@ -91,7 +98,9 @@ struct Begun {
 /// What is to be begun.
 struct Declared {
     spec: pyro_wire::ServiceSpec,
+    name: ServiceName,
     depends_on: BTreeMap<ServiceName, DependencyCondition>,
+    ports: Vec<PortRequest>,
     is_job: bool,
 }
 
@@ -152,7 +161,7 @@ fn dependents(
 impl Handle {
     /// Makes the workspace's services what a file declares: those that run as they should are left
     /// alone. Nothing is changed where anything in it is wrong.
-    pub async fn up(&self, up: Up) -> Result<UpReport, WorkspaceError> {
+    pub async fn up(&self, mut up: Up) -> Result<UpReport, WorkspaceError> {
         let _in_use = InUseGuard::new(self);
         let begun = Instant::now();
         let in_file: BTreeSet<_> = up.services.iter().map(|service| service.name.clone()).collect();
@@ -167,11 +176,14 @@ impl Handle {
             if wanted.contains(&name) {
                 sequence.push(name.clone());
                 let is_job = jobs.contains(&name);
-                declared.insert(name, Declared { spec, depends_on, is_job });
+                let ports = up.ports.remove(&name).unwrap_or_default();
+                let service = Declared { spec, name: name.clone(), depends_on, ports, is_job };
+                declared.insert(name, service);
             }
         }
         let (link, started_workspace) = self.guest(up.no_start).await?;
         let orphans = self.orphans(&link, &up.source, &in_file, up.remove_orphans).await?;
+        self.release_ports_for_others(&declared);
         let mut results = self.begin_all(&link, &declared, &sequence, &up.source).await;
         let mut timed_out = false;
         if up.wait {
@@ -182,6 +194,25 @@ impl Handle {
             sequence.iter().filter_map(|name| results.remove(name)).collect();
         services.extend(orphans);
         Ok(UpReport { services, timed_out, started_workspace })
+    }
+
+    /// Releases ports that services of the file had and others of it are to have now.
+    fn release_ports_for_others(&self, declared: &BTreeMap<ServiceName, Declared>) {
+        let published = self.snapshot().record.published.clone();
+        for (name, service) in declared {
+            let had = published.iter().filter(|port| port.service.as_ref() == Some(name));
+            let is_given_up = |port: &&PublishedPort| {
+                let is_wanted = |request: &PortRequest| request.host_port == Some(port.host_port);
+                let others = declared.values().filter(|other| other.name != *name);
+                !service.ports.iter().any(|request| request.is(port, Some(name)))
+                    && others.flat_map(|other| &other.ports).any(is_wanted)
+            };
+            let (gone, kept): (Vec<_>, Vec<_>) = had.partition(is_given_up);
+            if !gone.is_empty() {
+                let ports = kept.into_iter().cloned().collect();
+                self.tell(Request::SetPorts { service: name.clone(), ports });
+            }
+        }
     }
 
     /// Services that came from this source, run, and are not in it any more; stopped, if that is
@@ -278,6 +309,9 @@ impl Handle {
         source: &str,
     ) -> Result<Begun, WorkspaceError> {
         let name = service.spec.name.clone();
+        // Every port of it is had before it is started.
+        let mut held = PortHold::new(self, service.name.clone(), &service.ports).await?;
+        held.is_asked = true;
         let mut call = StartService {
             spec: Some(service.spec.clone()),
             replace: false,
@@ -290,13 +324,24 @@ impl Handle {
             Err(LinkError::Guest { code, .. }) if code == "service_already_running" => {
                 call.replace = true;
                 let replaced = link.start_service(call).await;
-                let reply =
-                    replaced.map_err(|error| self.refused(&name, "start the service", error));
-                (reply?, Action::Restarted)
+                let refused = |error| self.refused(&name, "start the service", error);
+                match replaced.map_err(refused) {
+                    Ok(reply) => (reply, Action::Restarted),
+                    Err(error) => return Err(held.undo(error).await),
+                }
             }
-            Err(error) => return Err(self.refused(&name, "start the service", error)),
+            Err(error) => {
+                return Err(held.undo(self.refused(&name, "start the service", error)).await);
+            }
         };
-        Ok(Begun { record: take_in(&reply)?, action })
+        let record = take_in(&reply)?;
+        let of_service = |port: &PublishedPort| port.service.as_ref() == Some(&service.name);
+        if service.ports.is_empty() && self.snapshot().record.published.iter().any(of_service) {
+            self.tell(Request::SetPorts { service: service.name.clone(), ports: Vec::new() });
+        }
+        self.note(&record).await;
+        drop(held);
+        Ok(Begun { record, action })
     }
 
     /// Waits until each is ready, or cannot be any more; whether the time was over before.
@@ -542,7 +587,9 @@ mod tests {
             .map(|service| {
                 let depends_on = service.depends_on.clone();
                 let spec = pyro_wire::ServiceSpec::default();
-                (service.name, Declared { spec, depends_on, is_job: false })
+                let name = service.name.clone();
+                let ports = Vec::new();
+                (service.name, Declared { spec, name, depends_on, ports, is_job: false })
             })
             .collect();
         let of = |name: &str| dependents(&declared, &name.parse().unwrap());

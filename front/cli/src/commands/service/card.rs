@@ -54,6 +54,19 @@ fn published(service: &Service) -> Option<String> {
     (!ports.is_empty()).then(|| ports.join(", "))
 }
 
+/// Where its ports are on this host, as a cell of a table: nowhere while it does not run.
+pub(super) fn published_cell(service: &Service) -> String {
+    if !is_published(service) {
+        return "-".to_owned();
+    }
+    service.published_ports.iter().map(port::cell).collect::<Vec<_>>().join(",")
+}
+
+/// Whether ports of it are on this host now.
+pub(super) fn is_published(service: &Service) -> bool {
+    service.state.is_active() && !service.published_ports.is_empty()
+}
+
 /// Prints a service: as one JSON document, or for a person.
 pub(super) fn print(printer: Printer, service: &Service) -> Result<(), CommandError> {
     if printer.json {

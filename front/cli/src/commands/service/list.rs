@@ -5,7 +5,7 @@ use crate::{
     arguments::ServicesArguments,
     context::Context,
     error::CommandError,
-    output::{table::table, units},
+    output::{table::table_with_last, units},
     values::now,
 };
 
@@ -38,12 +38,24 @@ pub(in crate::commands) async fn list(
                 measured(units::span(service.cpu_seconds)),
                 measured(units::bytes(service.memory_bytes)),
                 measured(card::ports(service)),
+                card::published_cell(service),
             ]
         })
         .collect();
-    let headings =
-        ["SERVICE", "STATE", "READY", "HEALTH", "RESTARTS", "UPTIME", "CPU", "MEMORY", "PORTS"];
-    printer.data(&table(headings, &rows))?;
+    let headings = [
+        "SERVICE",
+        "STATE",
+        "READY",
+        "HEALTH",
+        "RESTARTS",
+        "UPTIME",
+        "CPU",
+        "MEMORY",
+        "PORTS",
+        "PUBLISHED",
+    ];
+    let has_published = list.services.iter().any(card::is_published);
+    printer.data(&table_with_last(has_published, headings, &rows))?;
     if rows.is_empty() && printer.shows_progress() {
         printer.hint("start one with: pyro service start WORKSPACE NAME -- COMMAND...");
     }

@@ -18,7 +18,7 @@ use crate::{
     context::Context,
     environment,
     error::CommandError,
-    output::{table::table, units},
+    output::{table::table_with_last, units},
     printer::Printer,
     progress::Progress,
 };
@@ -186,7 +186,10 @@ fn print(printer: Printer, result: &UpResult) -> Result<u8, CommandError> {
         printer.notice(notice);
     }
     let rows: Vec<_> = result.services.iter().map(row).collect();
-    printer.data(&table(["SERVICE", "ACTION", "STATE", "READY"], &rows))?;
+    let headings = ["SERVICE", "ACTION", "STATE", "READY", "PUBLISHED"];
+    let mut services = result.services.iter().filter_map(|up| up.service.as_ref());
+    let has_published = services.any(card::is_published);
+    printer.data(&table_with_last(has_published, headings, &rows))?;
     for service in &result.services {
         let Some(failure) = &service.failure else { continue };
         let mut problem = Problem::from(failure.clone());
@@ -207,7 +210,7 @@ fn print(printer: Printer, result: &UpResult) -> Result<u8, CommandError> {
     Ok(code)
 }
 
-fn row(up: &UpService) -> [String; 4] {
+fn row(up: &UpService) -> [String; 5] {
     let ready = match up.service.as_ref().map(|it| (it.ready, it.started_at, it.ready_at)) {
         Some((true, Some(begun), Some(ready))) if up.action != "unchanged" => {
             format!("after {}", units::span(ready - begun))
@@ -218,7 +221,8 @@ fn row(up: &UpService) -> [String; 4] {
         _ => "no".to_owned(),
     };
     let state = up.service.as_ref().map_or_else(|| "-".to_owned(), card::state);
-    [up.service_name.clone(), up.action.clone(), state, ready]
+    let published = up.service.as_ref().map_or_else(|| "-".to_owned(), card::published_cell);
+    [up.service_name.clone(), up.action.clone(), state, ready, published]
 }
 
 /// The payload; of a failure with what an error has.

@@ -1,9 +1,10 @@
 //! A workspace as a person is shown it.
 
-use pyro_api::Workspace;
+use pyro_api::{Service, Workspace};
 
 use super::network::shown;
 use crate::{
+    commands::port,
     error::CommandError,
     output::{table::card, units},
     printer::Printer,
@@ -12,6 +13,15 @@ use crate::{
 
 /// Prints a workspace: as one JSON document, or for a person.
 pub(super) fn print(printer: Printer, workspace: &Workspace) -> Result<(), CommandError> {
+    print_with(printer, workspace, &[])
+}
+
+/// The same with the services whose ports are to be shown, too.
+pub(super) fn print_with(
+    printer: Printer,
+    workspace: &Workspace,
+    services: &[Service],
+) -> Result<(), CommandError> {
     if printer.json {
         return printer.json(workspace);
     }
@@ -53,6 +63,17 @@ pub(super) fn print(printer: Printer, workspace: &Workspace) -> Result<(), Comma
     if workspace.service_count > 0 {
         let (count, running) = (workspace.service_count, workspace.running_service_count);
         fields.push(("services", format!("{count}, {running} running")));
+    }
+    let ports: Vec<_> = services
+        .iter()
+        .filter(|service| service.state.is_active())
+        .flat_map(|service| {
+            let name = &service.service_name;
+            service.published_ports.iter().map(move |it| format!("{} ({name})", port::shown(it)))
+        })
+        .collect();
+    if !ports.is_empty() {
+        fields.push(("published", ports.join(", ")));
     }
     fields.push(("commands", workspace.command_count.to_string()));
     if let Some(last) = &workspace.last_command {
