@@ -407,3 +407,10 @@ def test_both_names_of_the_package_give_the_same() -> None:
     with pytest.raises(AttributeError):
         pyro_mcp.nothing  # noqa: B018
     assert "Pyro" in dir(pyro_mcp)
+
+
+def test_a_rule_that_is_a_text_is_one_rule() -> None:
+    one = calls.set_network_workspace("w", None, "a.example", False)
+    assert one.document == {"network_allow": ["a.example"], "add": False}
+    assert calls.creation(network_allow="a.example") == {"network_allow": ["a.example"]}
+    assert calls.creation(network_allow=("a", "b")) == {"network_allow": ["a", "b"]}

@@ -5,7 +5,7 @@ Pure: checks what only this side can know, and leaves every other judgement to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ._wire import Call, segment, with_query
@@ -155,6 +155,11 @@ def import_environment(name: str) -> Call:
 # --- workspaces ----------------------------------------------------------------------------------
 
 
+def _rules(allow: str | Iterable[str]) -> list[str]:
+    """The rules of an allow-list; a text is one."""
+    return [allow] if isinstance(allow, str) else list(allow)
+
+
 def creation(**values: Any) -> dict[str, Any]:
     """What makes a workspace; what is `None` is left to the node."""
     labels = values.pop("labels", None)
@@ -165,7 +170,7 @@ def creation(**values: Any) -> dict[str, Any]:
     if labels:
         document["labels"] = dict(labels)
     if allow:
-        document["network_allow"] = list(allow)
+        document["network_allow"] = _rules(allow)
     return document
 
 
@@ -580,7 +585,7 @@ def network_workspace(workspace: str) -> Call:
 def set_network_workspace(
     workspace: str, network_policy: str | None, network_allow: Sequence[str], add: bool
 ) -> Call:
-    document: dict[str, Any] = {"network_allow": list(network_allow), "add": add}
+    document: dict[str, Any] = {"network_allow": _rules(network_allow), "add": add}
     if network_policy is not None:
         document["network_policy"] = network_policy
     return Call("PUT", in_workspace(workspace, "/network"), document)
