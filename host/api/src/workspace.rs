@@ -32,7 +32,7 @@ pub struct CreateWorkspace {
     #[serde(default)]
     pub network_policy: Option<String>,
     /// What it may reach besides: names, wildcards, addresses or networks, each with a port or
-    /// without (`pypi.org`, `*.example.com:443`, `192.0.2.0/24`).
+    /// without (`example.org`, `*.example.com:443`, `192.0.2.0/24`).
     #[serde(default)]
     pub network_allow: Vec<String>,
     /// Discovery name, unique per node.

@@ -310,7 +310,7 @@ pub(crate) enum NetworkVerb {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pyro workspace network set web egress
-  pyro workspace network set web --allow pypi.org --allow files.pythonhosted.org
+  pyro workspace network set web --allow example.org --allow '*.example.com:443'
   pyro workspace network set web --add --allow 192.0.2.7:5432
   pyro workspace network set web off")]
 pub(crate) struct NetworkSetArguments {

@@ -71,7 +71,7 @@ const VM_TTL: Parameter =
 const NETWORK: Parameter = Parameter::optional("network", "reach what is public", Shape::Flag);
 const ALLOW: Parameter = Parameter::optional(
     "network_allow",
-    "reach only these: pypi.org, *.example.com:443, 192.0.2.0/24",
+    "reach only these: example.org, *.example.com:443, 192.0.2.0/24",
     Shape::TextList,
 );
 const POLICIES: &[&str] = &["off", "egress", "egress+published-ports"];
