@@ -29,24 +29,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pyro-core", &[]),
     ("pyro-wire", &[]),
     ("pyro-session", &[]),
+    ("pyro-archive", &[]),
+    ("pyro-change", &[]),
     ("pyro-directory", &["pyro-core"]),
     // In the guest.
-    ("pyro-agent", &["pyro-wire", "pyro-session", "pyro-core"]),
+    (
+        "pyro-agent",
+        &["pyro-archive", "pyro-change", "pyro-wire", "pyro-session", "pyro-core"],
+    ),
     // On the host, from the bottom up.
     ("pyro-api", &["pyro-core"]),
     ("pyro-manifest", &["pyro-core"]),
     ("pyro-listen", &["pyro-core"]),
     ("pyro-relay", &["pyro-core"]),
     ("pyro-link", &["pyro-wire", "pyro-session", "pyro-core", "pyro-directory"]),
-    ("pyro-image", &["pyro-core", "pyro-directory"]),
+    ("pyro-image", &["pyro-archive", "pyro-core", "pyro-directory"]),
+    ("pyro-disk", &["pyro-archive", "pyro-change", "pyro-core"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),
     ("pyro-vmm", &["pyro-core", "pyro-directory"]),
     ("pyro-keeper", &["pyro-core", "pyro-directory"]),
     (
         "pyro-workspace",
         &[
+            "pyro-change",
             "pyro-core",
             "pyro-directory",
+            "pyro-disk",
             "pyro-image",
             "pyro-link",
             "pyro-listen",
@@ -75,7 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["pyro-core", "pyro-directory", "pyro-image", "pyro-link", "pyro-store", "pyro-vmm"],
     ),
     // What people and agents touch.
-    ("pyro-client", &["pyro-api", "pyro-core", "pyro-directory"]),
+    ("pyro-client", &["pyro-api", "pyro-archive", "pyro-core", "pyro-directory"]),
     ("pyro-cli", &["pyro-client", "pyro-api", "pyro-core", "pyro-listen"]),
     ("pyro-mcp", &["pyro-client", "pyro-api", "pyro-core", "pyro-directory"]),
     // Assembly: the layers it starts, and the settings they take.

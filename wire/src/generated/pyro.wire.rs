@@ -7,7 +7,7 @@ pub struct Call {
     pub generation: u32,
     #[prost(
         oneof = "call::Verb",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41"
     )]
     pub verb: ::core::option::Option<call::Verb>,
 }
@@ -69,12 +69,38 @@ pub mod call {
         OpenPorts(super::OpenPorts),
         #[prost(message, tag = "28")]
         SetHostname(super::SetHostname),
+        #[prost(message, tag = "29")]
+        StatFile(super::StatFile),
+        #[prost(message, tag = "30")]
+        ListFiles(super::ListFiles),
+        #[prost(message, tag = "31")]
+        WriteFile(super::WriteFile),
+        #[prost(message, tag = "32")]
+        EditFile(super::EditFile),
+        #[prost(message, tag = "33")]
+        MoveFile(super::MoveFile),
+        #[prost(message, tag = "34")]
+        RemoveFile(super::RemoveFile),
+        #[prost(message, tag = "35")]
+        MakeDirectory(super::MakeDirectory),
+        #[prost(message, tag = "36")]
+        SearchFiles(super::SearchFiles),
+        #[prost(message, tag = "37")]
+        ApplyPatch(super::ApplyPatch),
+        #[prost(message, tag = "38")]
+        ListChanges(super::ListChanges),
+        #[prost(message, tag = "39")]
+        UnpackFiles(super::UnpackFiles),
+        #[prost(message, tag = "40")]
+        PackFiles(super::PackFiles),
+        #[prost(message, tag = "41")]
+        FreezeDisk(super::FreezeDisk),
     }
 }
 /// The first message back. Exactly one per Call; some verbs go on with more frames.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
-    #[prost(oneof = "reply::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "reply::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub result: ::core::option::Option<reply::Result>,
 }
 /// Nested message and enum types in `Reply`.
@@ -103,6 +129,8 @@ pub mod reply {
         ServiceList(super::ServiceList),
         #[prost(message, tag = "11")]
         FileContent(super::FileContent),
+        #[prost(message, tag = "12")]
+        FileEntry(super::FileEntry),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -859,12 +887,341 @@ pub struct ReadFile {
     /// A longer one is refused.
     #[prost(uint64, tag = "2")]
     pub max_bytes: u64,
+    /// The first byte that is wanted.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// A longer one is cut, rather than refused.
+    #[prost(bool, tag = "4")]
+    pub part: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileContent {
     /// How many bytes follow.
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
+    /// The file itself; none from an agent that knew of no parts.
+    #[prost(message, optional, tag = "2")]
+    pub entry: ::core::option::Option<FileEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileEntry {
+    /// Absolute.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(enumeration = "FileKind", tag = "2")]
+    pub kind: i32,
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    #[prost(uint32, tag = "4")]
+    pub mode: u32,
+    #[prost(int64, tag = "5")]
+    pub mtime_seconds: i64,
+    #[prost(uint32, tag = "6")]
+    pub mtime_nanos: u32,
+    /// Of a symlink, as it stands there.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub link_target: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "8")]
+    pub uid: u32,
+    #[prost(uint32, tag = "9")]
+    pub gid: u32,
+    /// Names it has.
+    #[prost(uint64, tag = "10")]
+    pub links: u64,
+}
+/// Reply: FileEntry.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatFile {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "2")]
+    pub follow: bool,
+}
+/// Reply: Done; then FileEntries, depth first with siblings sorted by their bytes, then a FileOutcome of
+/// listed, then End. The path itself is followed; one that is no directory lists itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFiles {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "2")]
+    pub recursive: bool,
+    #[prost(uint64, tag = "3")]
+    pub most_entries: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FileEntries {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<FileEntry>,
+}
+/// Ends what a call of files goes on with. A message of its own, since these begin with a reply.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FileOutcome {
+    #[prost(oneof = "file_outcome::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    pub result: ::core::option::Option<file_outcome::Result>,
+}
+/// Nested message and enum types in `FileOutcome`.
+pub mod file_outcome {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "1")]
+        Problem(super::Problem),
+        #[prost(message, tag = "2")]
+        Listed(super::FileTally),
+        #[prost(message, tag = "3")]
+        Written(super::FileEntry),
+        #[prost(message, tag = "4")]
+        Searched(super::FileTally),
+        #[prost(message, tag = "5")]
+        Patched(super::FilesPatched),
+        #[prost(message, tag = "6")]
+        Changes(super::FileTally),
+        #[prost(message, tag = "7")]
+        Unpacked(super::FileTally),
+        #[prost(message, tag = "8")]
+        Packed(super::FileTally),
+        #[prost(message, tag = "9")]
+        Thawed(super::DiskThawed),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileTally {
+    #[prost(uint64, tag = "1")]
+    pub entries: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// There is more than was told.
+    #[prost(bool, tag = "3")]
+    pub truncated: bool,
+    /// Of an unpacking: what was removed because it was not in the archive.
+    #[prost(uint64, tag = "4")]
+    pub removed: u64,
+}
+/// Writes a regular file whole or not at all; its directories are made. Reply: Done; then the host sends
+/// Data frames and End; then FileOutcome of written, then End.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteFile {
+    /// Followed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// None: as it was; of a new one 0644.
+    #[prost(uint32, optional, tag = "2")]
+    pub mode: ::core::option::Option<u32>,
+    /// One that is there is refused.
+    #[prost(bool, tag = "3")]
+    pub create_only: bool,
+}
+/// Replaces text in a regular file, whole or not at all. Reply: FileEntry.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EditFile {
+    /// Followed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub old: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub new: ::prost::bytes::Bytes,
+    /// Else it must be there exactly once.
+    #[prost(bool, tag = "4")]
+    pub replace_all: bool,
+}
+/// Renames; directories of the target are made. Reply: FileEntry of the target.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveFile {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub from: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub to: ::prost::bytes::Bytes,
+    /// A file that is there is replaced.
+    #[prost(bool, tag = "3")]
+    pub replace: bool,
+}
+/// Reply: Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveFile {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// A directory with what is in it.
+    #[prost(bool, tag = "2")]
+    pub recursive: bool,
+}
+/// With its parents; one that is there is left as it is. Reply: FileEntry.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MakeDirectory {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(uint32, optional, tag = "2")]
+    pub mode: ::core::option::Option<u32>,
+}
+/// Lines that match. Reply: Done; then FileMatch messages, by path, then a FileOutcome of searched, then
+/// End.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SearchFiles {
+    /// Followed; a file or a directory.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// A regular expression, of lines.
+    #[prost(string, tag = "2")]
+    pub pattern: ::prost::alloc::string::String,
+    /// The pattern is a text.
+    #[prost(bool, tag = "3")]
+    pub literal: bool,
+    #[prost(bool, tag = "4")]
+    pub ignore_case: bool,
+    /// Of names, as in a .gitignore; with ! in front: not those.
+    #[prost(string, repeated, tag = "5")]
+    pub globs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Lines before and after.
+    #[prost(uint32, tag = "6")]
+    pub context: u32,
+    #[prost(uint64, tag = "7")]
+    pub most_matches: u64,
+    /// Also what .gitignore names, and what is hidden.
+    #[prost(bool, tag = "8")]
+    pub all: bool,
+    /// Names of files only, each once.
+    #[prost(bool, tag = "9")]
+    pub names_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileMatch {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// From 1; 0: of the name only.
+    #[prost(uint64, tag = "2")]
+    pub line_number: u64,
+    /// Without its end; of a long one a part.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub line: ::prost::bytes::Bytes,
+    /// A line around one that matches.
+    #[prost(bool, tag = "4")]
+    pub is_context: bool,
+    #[prost(bool, tag = "5")]
+    pub cut: bool,
+}
+/// Changes files as a patch says, all or nothing. Reply: Done; then the host sends the patch in Data
+/// frames and End; then FileOutcome of patched, then End.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApplyPatch {
+    /// What names in the patch are relative to.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub base: ::prost::bytes::Bytes,
+    /// Say what would be, and change nothing.
+    #[prost(bool, tag = "2")]
+    pub check: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FilesPatched {
+    #[prost(message, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<FilePatched>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FilePatched {
+    /// Absolute.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(enumeration = "ChangeStatus", tag = "2")]
+    pub status: i32,
+    /// Of a renamed one.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub old_path: ::prost::bytes::Bytes,
+    /// Hunks that were found elsewhere than they said, or needed mending.
+    #[prost(uint32, tag = "4")]
+    pub mended_hunks: u32,
+}
+/// What is different in /workspace from the seed image. Reply: Done; then Change messages, by path, each
+/// with its patch in Data frames behind it, then a FileOutcome of changes, then End.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListChanges {
+    /// Relative to /workspace; none: all of it.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// One that was deleted and one that was added with the same content are one that was renamed.
+    #[prost(bool, tag = "2")]
+    pub renames: bool,
+    /// Patches of text.
+    #[prost(bool, tag = "3")]
+    pub patches: bool,
+    /// A longer patch of one file is left out.
+    #[prost(uint64, tag = "4")]
+    pub most_patch_bytes: u64,
+    /// Of all patches together.
+    #[prost(uint64, tag = "5")]
+    pub most_patches_bytes: u64,
+    /// SHA-256 of what is and what was, of regular files.
+    #[prost(bool, tag = "6")]
+    pub digests: bool,
+    #[prost(uint64, tag = "7")]
+    pub most_entries: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Change {
+    /// Relative to /workspace.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    #[prost(enumeration = "ChangeStatus", tag = "2")]
+    pub status: i32,
+    /// As it is, and as it was; none where there is, or was, nothing.
+    #[prost(message, optional, tag = "3")]
+    pub now: ::core::option::Option<FileEntry>,
+    #[prost(message, optional, tag = "4")]
+    pub was: ::core::option::Option<FileEntry>,
+    /// SHA-256, where they were asked for or the file is binary.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub now_digest: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub was_digest: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "7")]
+    pub binary: bool,
+    /// How many bytes of patch follow.
+    #[prost(uint64, tag = "8")]
+    pub patch_bytes: u64,
+    /// There would have been a patch, but for a limit.
+    #[prost(bool, tag = "9")]
+    pub patch_left_out: bool,
+}
+/// Takes a tar (POSIX with pax headers; GNU long names) into a directory, each file whole or not at all.
+/// Reply: Done; then the host sends Data frames and End; then FileOutcome of unpacked, then End. The
+/// outcome may come before the host's End, where it goes no further.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnpackFiles {
+    /// Followed; made where it is not there.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// Remove what the archive does not have.
+    #[prost(bool, tag = "2")]
+    pub delete: bool,
+}
+/// Gives a tar of a file or a directory. Reply: FileEntry of the path; then Data frames, then FileOutcome
+/// of packed, then End.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PackFiles {
+    /// Not followed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// Only what is different from the seed image, with the directories on the way.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+    /// Only these and what is in them, relative to the path; none: all.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub paths: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Holds up all writing to the workspace disk, once what was written is on it. Reply: Done; then the disk
+/// stays so until the host sends End, the stream is lost, or the deadline is over; then FileOutcome of
+/// thawed, then End.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeDisk {
+    #[prost(uint64, tag = "1")]
+    pub deadline_millis: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiskThawed {
+    /// How long it was frozen.
+    #[prost(uint64, tag = "1")]
+    pub micros: u64,
+    /// The deadline ended it: what was copied meanwhile may not be of one moment.
+    #[prost(bool, tag = "2")]
+    pub expired: bool,
 }
 /// Turns this stream into a session of many (yamux; the host is its client), for as long as it lasts.
 /// Reply: Done; the session begins behind it. In it the host opens a stream for each connection to a
@@ -1137,6 +1494,74 @@ impl WaitOutcome {
             "WAIT_MET" => Some(Self::WaitMet),
             "WAIT_ENDED" => Some(Self::WaitEnded),
             "WAIT_TIMEOUT" => Some(Self::WaitTimeout),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FileKind {
+    FileRegular = 0,
+    FileDirectory = 1,
+    FileSymlink = 2,
+    /// A pipe, a socket, a device.
+    FileOther = 3,
+}
+impl FileKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::FileRegular => "FILE_REGULAR",
+            Self::FileDirectory => "FILE_DIRECTORY",
+            Self::FileSymlink => "FILE_SYMLINK",
+            Self::FileOther => "FILE_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILE_REGULAR" => Some(Self::FileRegular),
+            "FILE_DIRECTORY" => Some(Self::FileDirectory),
+            "FILE_SYMLINK" => Some(Self::FileSymlink),
+            "FILE_OTHER" => Some(Self::FileOther),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeStatus {
+    ChangeModified = 0,
+    ChangeAdded = 1,
+    ChangeDeleted = 2,
+    ChangeType = 3,
+    ChangeRenamed = 4,
+}
+impl ChangeStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::ChangeModified => "CHANGE_MODIFIED",
+            Self::ChangeAdded => "CHANGE_ADDED",
+            Self::ChangeDeleted => "CHANGE_DELETED",
+            Self::ChangeType => "CHANGE_TYPE",
+            Self::ChangeRenamed => "CHANGE_RENAMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_MODIFIED" => Some(Self::ChangeModified),
+            "CHANGE_ADDED" => Some(Self::ChangeAdded),
+            "CHANGE_DELETED" => Some(Self::ChangeDeleted),
+            "CHANGE_TYPE" => Some(Self::ChangeType),
+            "CHANGE_RENAMED" => Some(Self::ChangeRenamed),
             _ => None,
         }
     }

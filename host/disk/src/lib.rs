@@ -1,0 +1,1 @@
+//! The disks of a workspace that is stopped, read without mounting them and without root.
