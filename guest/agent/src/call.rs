@@ -21,7 +21,7 @@ use crate::{
     agent::Agent,
     clock, console,
     exec::{self, Exec, Input, Order},
-    file, forward,
+    files, forward,
     frames::{FrameReader, FrameWriter, StreamError},
     personal, power,
     refusal::Refusal,
@@ -175,7 +175,9 @@ where
         Verb::ReadServiceEvents(call) => {
             return service::read_events(call.sequence, reader, writer, agent).await;
         }
-        Verb::ReadFile(call) => return file::read(call, writer, agent).await,
+        verb if files::is_file_call(&verb) => {
+            return files::serve(verb, reader, writer, agent).await;
+        }
         verb => tokio::select! {
             biased;
             answered = service::answer(verb, agent) => answered,

@@ -25,7 +25,7 @@ mod console;
 mod descriptor;
 mod drives;
 mod exec;
-mod file;
+mod files;
 mod forward;
 mod frames;
 mod network;

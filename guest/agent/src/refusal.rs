@@ -185,9 +185,70 @@ pub enum FileProblem {
     /// It is longer than was asked for, bytes.
     #[error("is larger than {0} bytes")]
     TooLarge(u64),
-    /// It cannot be read.
-    #[error("cannot be read")]
+    /// It cannot be read, or changed.
+    #[error("cannot be used")]
     Unreadable(#[source] io::Error),
+    /// Something is there already.
+    #[error("is there already")]
+    Exists,
+    /// A directory where there should be none.
+    #[error("is a directory")]
+    Directory,
+    /// No directory where there should be one.
+    #[error("is not a directory")]
+    NotDirectory,
+    /// A directory that should be empty.
+    #[error("is a directory that is not empty")]
+    NotEmpty,
+    /// No path.
+    #[error("cannot be a path")]
+    Invalid,
+    /// The disk has no place for it.
+    #[error("does not fit on the workspace's disk")]
+    DiskFull,
+    /// What is there cannot be changed.
+    #[error("is on a file system that cannot be written")]
+    ReadOnly,
+    /// The text to replace is not in it.
+    #[error("does not hold the text to replace")]
+    TextNotFound,
+    /// The text to replace is in it more than once.
+    #[error("holds the text to replace {0} times")]
+    TextAmbiguous(usize),
+}
+
+impl FileProblem {
+    /// What an error of the system means for a file.
+    pub fn of(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound,
+            io::ErrorKind::AlreadyExists => Self::Exists,
+            io::ErrorKind::IsADirectory => Self::Directory,
+            io::ErrorKind::DirectoryNotEmpty => Self::NotEmpty,
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => Self::Invalid,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            _ => Self::Unreadable(error),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "file_not_found",
+            Self::NotRegular => "file_not_regular",
+            Self::TooLarge(_) => "file_too_large",
+            Self::Unreadable(_) => "file_unreadable",
+            Self::Exists => "file_exists",
+            Self::Directory => "file_is_directory",
+            Self::NotDirectory => "file_not_directory",
+            Self::NotEmpty => "directory_not_empty",
+            Self::Invalid => "invalid_path",
+            Self::DiskFull => "workspace_disk_full",
+            Self::ReadOnly => "file_read_only",
+            Self::TextNotFound => "edit_text_not_found",
+            Self::TextAmbiguous(_) => "edit_text_ambiguous",
+        }
+    }
 }
 
 /// Text of the caller's in an error: shortened, never more than a line.
@@ -262,10 +323,7 @@ impl Refusal {
             Self::ServiceTooLarge(_) => "service_too_large",
             Self::ServiceFiles(_) => "service_failed",
             Self::Told(problem) => &problem.code,
-            Self::File { problem: FileProblem::NotFound, .. } => "file_not_found",
-            Self::File { problem: FileProblem::NotRegular, .. } => "file_not_regular",
-            Self::File { problem: FileProblem::TooLarge(_), .. } => "file_too_large",
-            Self::File { problem: FileProblem::Unreadable(_), .. } => "file_unreadable",
+            Self::File { problem, .. } => problem.code(),
             Self::Interrupted => "interrupted",
         }
     }

@@ -184,7 +184,7 @@ impl Link {
     /// them is not believed.
     pub async fn read_file(&self, path: Vec<u8>, max_bytes: u64) -> Result<Vec<u8>, LinkError> {
         let reading = async {
-            let call = ReadFile { path: path.into(), max_bytes };
+            let call = ReadFile { path: path.into(), max_bytes, ..ReadFile::default() };
             let (reply, mut stream) = self.call(Verb::ReadFile(call)).await?;
             let reply::Result::FileContent(_) = reply else {
                 return Err(LinkError::Mismatch("read_file"));

@@ -1,0 +1,237 @@
+//! Regular files, written whole or not at all.
+
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::AsRawFd,
+};
+
+use pyro_wire::{EditFile, WriteFile, file_outcome, reply::Result as Answer};
+use rustix::{
+    fs::{
+        AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, linkat,
+        openat, renameat_with, unlinkat,
+    },
+    io::Errno,
+    rand::GetRandomFlags,
+};
+
+use super::{
+    conversation::{Ending, Input, Output},
+    list::entry_at,
+    root::{Root, Spot, refused},
+};
+use crate::refusal::{FileProblem, Refusal, shown};
+
+/// The longest file whose text is replaced, bytes.
+const LONGEST_EDIT: u64 = 32 << 20;
+/// Of a new file.
+const USUAL_MODE: u32 = 0o644;
+
+/// Takes a file's content from the host.
+pub(super) fn write(
+    root: &Root,
+    call: &WriteFile,
+    output: &Output,
+    input: &mut Input,
+) -> Result<Ending, Refusal> {
+    let refused = refused(&call.path);
+    root.make_parents(&call.path).map_err(&refused)?;
+    let spot = root.target(&call.path).map_err(&refused)?;
+    let there = spot.found().map_err(&refused)?;
+    if call.create_only && there.is_some() {
+        return Err(Refusal::File { path: shown(&call.path), problem: FileProblem::Exists });
+    }
+    let mut draft = Draft::new(spot, there.as_ref(), call.mode)
+        .map_err(|problem| Refusal::File { path: shown(&call.path), problem })?;
+    output.go_on()?;
+    io::copy(input, &mut draft.file).map_err(&refused)?;
+    draft.publish(!call.create_only).map_err(&refused)?;
+    let written = entry_at(root, &call.path, true).map_err(&refused)?;
+    Ok(Ending::Outcome(file_outcome::Result::Written(written)))
+}
+
+/// Replaces text in a file.
+pub(super) fn edit(root: &Root, call: &EditFile) -> Result<Ending, Refusal> {
+    let refused = refused(&call.path);
+    let told = |problem| Refusal::File { path: shown(&call.path), problem };
+    let file = root.open_regular(&call.path).map_err(told)?;
+    let mut content = Vec::new();
+    file.take(LONGEST_EDIT + 1).read_to_end(&mut content).map_err(&refused)?;
+    if content.len() as u64 > LONGEST_EDIT {
+        return Err(told(FileProblem::TooLarge(LONGEST_EDIT)));
+    }
+    let edited = replaced(&content, call).map_err(told)?;
+    let spot = root.target(&call.path).map_err(&refused)?;
+    let there = spot.found().map_err(&refused)?;
+    let mut draft = Draft::new(spot, there.as_ref(), None).map_err(told)?;
+    draft.file.write_all(&edited).map_err(&refused)?;
+    draft.publish(true).map_err(&refused)?;
+    let written = entry_at(root, &call.path, true).map_err(&refused)?;
+    Ok(Ending::Answer(Answer::FileEntry(written)))
+}
+
+fn replaced(content: &[u8], call: &EditFile) -> Result<Vec<u8>, FileProblem> {
+    if call.old.is_empty() {
+        return Err(FileProblem::TextNotFound);
+    }
+    let places: Vec<usize> = memchr::memmem::find_iter(content, &call.old).collect();
+    match places.len() {
+        0 => return Err(FileProblem::TextNotFound),
+        1 => {}
+        count if !call.replace_all => return Err(FileProblem::TextAmbiguous(count)),
+        _ => {}
+    }
+    let grown = places.len() as u64 * call.new.len() as u64;
+    if content.len() as u64 + grown > 2 * LONGEST_EDIT {
+        return Err(FileProblem::TooLarge(2 * LONGEST_EDIT));
+    }
+    let mut edited = Vec::with_capacity(content.len());
+    let mut rest = 0;
+    for place in places {
+        edited.extend_from_slice(&content[rest..place]);
+        edited.extend_from_slice(&call.new);
+        rest = place + call.old.len();
+    }
+    edited.extend_from_slice(&content[rest..]);
+    Ok(edited)
+}
+
+/// A file that is being written. It has no name before it is published, so that nothing is left of one
+/// that is not; where a file system knows of no such files, it has one of its own.
+pub(super) struct Draft {
+    pub(super) file: File,
+    spot: Spot,
+    /// Where it has one.
+    name: Option<String>,
+}
+
+impl Draft {
+    /// For the spot where it will be. It takes mode and owner of the regular file that is there.
+    pub(super) fn new(
+        spot: Spot,
+        there: Option<&Stat>,
+        mode: Option<u32>,
+    ) -> Result<Self, FileProblem> {
+        match there.map(|there| FileType::from_raw_mode(there.st_mode)) {
+            None | Some(FileType::RegularFile) => {}
+            Some(FileType::Directory) => return Err(FileProblem::Directory),
+            Some(_) => return Err(FileProblem::NotRegular),
+        }
+        let draft = Self::open(spot).map_err(FileProblem::of)?;
+        let mode = mode.or(there.map(|there| there.st_mode)).unwrap_or(USUAL_MODE) & 0o7777;
+        draft.own(there, mode).map_err(FileProblem::of)?;
+        Ok(draft)
+    }
+
+    fn open(spot: Spot) -> io::Result<Self> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let private = Mode::RUSR | Mode::WUSR;
+        match openat(&spot.directory, ".", flags | OFlags::TMPFILE, private) {
+            Ok(file) => return Ok(Self { file: file.into(), spot, name: None }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let name = unused_name()?;
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let file = openat(&spot.directory, &name, flags, private)?.into();
+        Ok(Self { file, spot, name: Some(name) })
+    }
+
+    fn own(&self, there: Option<&Stat>, mode: u32) -> io::Result<()> {
+        if let Some(there) = there {
+            let (owner, group) = (Uid::from_raw(there.st_uid), Gid::from_raw(there.st_gid));
+            fchown(&self.file, Some(owner), Some(group))?;
+        }
+        // After the owner, whose change takes set-user-id away.
+        Ok(fchmod(&self.file, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Puts it where it belongs.
+    pub(super) fn publish(mut self, replace: bool) -> io::Result<()> {
+        let Spot { directory, name } = &self.spot;
+        let link = |name: &CStr| {
+            let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            linkat(CWD, itself, directory, name, AtFlags::SYMLINK_FOLLOW)
+        };
+        if self.name.is_none() {
+            match link(name) {
+                Err(Errno::EXIST) if replace => {}
+                done => return Ok(done?),
+            }
+            // A name cannot be taken over but by another name.
+            let other = unused_name()?;
+            link(&CString::new(other.as_str()).unwrap_or_default())?;
+            self.name = Some(other);
+        }
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        if let Some(draft) = &self.name {
+            renameat_with(directory, draft.as_str(), directory, name, flags)?;
+        }
+        self.name = None;
+        Ok(())
+    }
+}
+
+fn unused_name() -> io::Result<String> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
+    Ok(format!(".pyro-draft-{:016x}", u64::from_le_bytes(random)))
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = unlinkat(&self.spot.directory, name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn draft(root: &Root, path: &str, mode: Option<u32>) -> Draft {
+        let spot = root.target(path.as_bytes()).unwrap();
+        let there = spot.found().unwrap();
+        Draft::new(spot, there.as_ref(), mode).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("file"), "old").unwrap();
+        std::fs::set_permissions(at("file"), PermissionsExt::from_mode(0o4751)).unwrap();
+        symlink("/file", at("link")).unwrap();
+        let root = Root::new(File::open(directory.path()).unwrap().into());
+        let mut new = draft(&root, "/link", None);
+        new.file.write_all(b"new").unwrap();
+        assert_eq!(std::fs::read(at("file")).unwrap(), b"old");
+        new.publish(true).unwrap();
+        assert_eq!(std::fs::read(at("file")).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(at("file")).unwrap().mode() & 0o7777, 0o4751);
+        assert!(at("link").is_symlink());
+        let refused = draft(&root, "/file", None).publish(false).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        drop(draft(&root, "/other", Some(0o600)));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_text_is_replaced_where_it_stands_once_or_everywhere() {
+        let edit = |replace_all, old: &str| {
+            let (path, new) = ("/f".into(), "xy".into());
+            replaced(b"a b a", &EditFile { path, old: old.to_owned().into(), new, replace_all })
+        };
+        assert_eq!(edit(false, "b").unwrap(), b"a xy a");
+        assert_eq!(edit(true, "a").unwrap(), b"xy b xy");
+        assert!(matches!(edit(false, "a"), Err(FileProblem::TextAmbiguous(2))));
+        for missing in ["c", ""] {
+            assert!(matches!(edit(true, missing), Err(FileProblem::TextNotFound)));
+        }
+    }
+}
