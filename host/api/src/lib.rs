@@ -7,6 +7,7 @@
 
 mod environment;
 mod exec;
+mod file;
 mod network;
 mod node;
 mod port;
@@ -22,6 +23,12 @@ pub use environment::{
 pub use exec::{
     Exec, ExecList, ExecLogEntry, ExecRequest, ExecResult, NetworkDenied, OutputQuery, RunRequest,
     RunResult, SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
+};
+pub use file::{
+    ApplyPatch, DiffEntry, DiffMark, DiffResult, DiffSummary, EditFile, EditedFile, FileContent,
+    FileEntry, FileList, FileStatus, MakeDirectory, MoveFile, PatchResult, PatchSummary, PatchedFile,
+    RemoveFile, RemovedFile, SearchFiles, SearchMatch, SearchResult, UnpackedFiles, WriteFile,
+    WrittenFile,
 };
 pub use network::{NetworkLogEntry, NetworkProcess, NetworkStatus, SetNetwork};
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};

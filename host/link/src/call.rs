@@ -8,8 +8,8 @@ use std::{
 use pyro_core::READY_PORT;
 use pyro_directory::Directory;
 use pyro_wire::{
-    Call, ExecRecord, ForgetExec, Frame, FrameKind, GENERATION, GuestEvent, Hello, HelloReply,
-    ListExecs, Personalize, Personalized, ReadFile, Reply, SetClock, SetHostname, SetNetwork,
+    Call, ExecRecord, ForgetExec, Frame, GENERATION, GuestEvent, Hello, HelloReply,
+    ListExecs, Personalize, Personalized, Reply, SetClock, SetHostname, SetNetwork,
     ShutDown, SignalExec, Watch, call::Verb, guest_event, reply,
 };
 use tokio::net::UnixListener;
@@ -178,32 +178,6 @@ impl Link {
         let call = ShutDown { grace_millis: grace.as_millis() as u64 };
         let limit = grace + Duration::from_mins(1);
         self.done(Verb::ShutDown(call), "shut_down", limit).await
-    }
-
-    /// Reads a regular file of the workload, of at most so many bytes. What the guest sends beyond
-    /// them is not believed.
-    pub async fn read_file(&self, path: Vec<u8>, max_bytes: u64) -> Result<Vec<u8>, LinkError> {
-        let reading = async {
-            let call = ReadFile { path: path.into(), max_bytes, ..ReadFile::default() };
-            let (reply, mut stream) = self.call(Verb::ReadFile(call)).await?;
-            let reply::Result::FileContent(_) = reply else {
-                return Err(LinkError::Mismatch("read_file"));
-            };
-            let mut content = Vec::new();
-            loop {
-                let frame = stream.reader.expect().await?;
-                match frame.kind {
-                    FrameKind::End => return Ok(content),
-                    FrameKind::Data
-                        if (content.len() + frame.payload.len()) as u64 <= max_bytes =>
-                    {
-                        content.extend_from_slice(&frame.payload);
-                    }
-                    kind => return Err(LinkError::Frame(pyro_wire::FrameError::Unexpected(kind))),
-                }
-            }
-        };
-        tokio::time::timeout(ANSWER, reading).await.unwrap_or(Err(LinkError::Silent(ANSWER)))
     }
 
     /// Follows what happens in the guest.

@@ -6,6 +6,7 @@
 
 mod call;
 mod exec;
+mod files;
 mod places;
 mod port;
 mod service;
@@ -14,6 +15,7 @@ mod trunk;
 
 pub use call::{Link, Watching};
 pub use exec::{ExecSender, ExecStream, Output, OutputReader};
+pub use files::{FilePiece, FileReader, FileWriter};
 pub use port::{PortReader, PortWriter};
 pub use service::{LogReader, ServiceEvents};
 pub use stream::{LinkError, Stream};

@@ -893,6 +893,12 @@ pub struct ReadFile {
     /// A longer one is cut, rather than refused.
     #[prost(bool, tag = "4")]
     pub part: bool,
+    /// From this line on, 1 for the first; then `offset` does not matter. 0: not by lines.
+    #[prost(uint64, tag = "5")]
+    pub first_line: u64,
+    /// Only so many lines; 0: as many as fit.
+    #[prost(uint64, tag = "6")]
+    pub most_lines: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileContent {
@@ -902,6 +908,9 @@ pub struct FileContent {
     /// The file itself; none from an agent that knew of no parts.
     #[prost(message, optional, tag = "2")]
     pub entry: ::core::option::Option<FileEntry>,
+    /// Of the first byte that follows.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileEntry {
@@ -929,6 +938,9 @@ pub struct FileEntry {
     /// Names it has.
     #[prost(uint64, tag = "10")]
     pub links: u64,
+    /// Of an edit: how many places were changed.
+    #[prost(uint64, tag = "11")]
+    pub replaced: u64,
 }
 /// Reply: FileEntry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -938,7 +950,7 @@ pub struct StatFile {
     #[prost(bool, tag = "2")]
     pub follow: bool,
 }
-/// Reply: Done; then FileEntries, depth first with siblings sorted by their bytes, then a FileOutcome of
+/// Reply: Done; then FileOutcomes of entries, depth first with siblings sorted by their bytes, then a FileOutcome of
 /// listed, then End. The path itself is followed; one that is no directory lists itself.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListFiles {
@@ -954,10 +966,13 @@ pub struct FileEntries {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<FileEntry>,
 }
-/// Ends what a call of files goes on with. A message of its own, since these begin with a reply.
+/// What comes behind the reply of a call about files: the pieces it tells of, and last how it ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FileOutcome {
-    #[prost(oneof = "file_outcome::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(
+        oneof = "file_outcome::Result",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    )]
     pub result: ::core::option::Option<file_outcome::Result>,
 }
 /// Nested message and enum types in `FileOutcome`.
@@ -982,6 +997,12 @@ pub mod file_outcome {
         Packed(super::FileTally),
         #[prost(message, tag = "9")]
         Thawed(super::DiskThawed),
+        #[prost(message, tag = "10")]
+        Entries(super::FileEntries),
+        #[prost(message, tag = "11")]
+        Line(super::FileMatch),
+        #[prost(message, tag = "12")]
+        Change(super::Change),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1053,8 +1074,7 @@ pub struct MakeDirectory {
     #[prost(uint32, optional, tag = "2")]
     pub mode: ::core::option::Option<u32>,
 }
-/// Lines that match. Reply: Done; then FileMatch messages, by path, then a FileOutcome of searched, then
-/// End.
+/// Lines that match. Reply: Done; then FileOutcomes of line, by path, then one of searched, then End.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchFiles {
     /// Followed; a file or a directory.
@@ -1129,8 +1149,8 @@ pub struct FilePatched {
     #[prost(uint32, tag = "4")]
     pub mended_hunks: u32,
 }
-/// What is different in /workspace from the seed image. Reply: Done; then Change messages, by path, each
-/// with its patch in Data frames behind it, then a FileOutcome of changes, then End.
+/// What is different in /workspace from the seed image. Reply: Done; then FileOutcomes of change, by path, each
+/// with its patch in Data frames behind it, then one of changes, then End.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListChanges {
     /// Relative to /workspace; none: all of it.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use pyro_wire::{
-    Done, FileEntries, FileOutcome, Frame, FrameKind, call::Verb, file_outcome,
+    Done, FileOutcome, Frame, FrameKind, call::Verb, file_outcome,
     reply::Result as Answer,
 };
 use tokio::{
@@ -39,7 +39,7 @@ const STACK: usize = 1 << 20;
 #[derive(Debug)]
 enum Piece {
     Reply(Answer),
-    Entries(FileEntries),
+    Tell(file_outcome::Result),
     Data(Bytes),
     End(Result<Ending, Refusal>),
 }
@@ -74,8 +74,9 @@ impl Output {
         self.reply(Answer::Done(Done {}))
     }
 
-    pub(super) fn entries(&self, entries: FileEntries) -> Result<(), Refusal> {
-        self.say(Piece::Entries(entries))
+    /// Something of what the call asked for.
+    pub(super) fn tell(&self, piece: file_outcome::Result) -> Result<(), Refusal> {
+        self.say(Piece::Tell(piece))
     }
 
     pub(super) fn data(&self, data: Bytes) -> Result<(), Refusal> {
@@ -219,7 +220,9 @@ where
                 replied = true;
                 reply(writer, answer).await?;
             }
-            Piece::Entries(entries) => writer.message(&entries).await?,
+            Piece::Tell(piece) => {
+                writer.message(&FileOutcome { result: Some(piece) }).await?;
+            }
             Piece::Data(data) => writer.bytes(FrameKind::Data, &data).await?,
             Piece::End(Ok(Ending::Answer(answer))) => {
                 reply(writer, answer).await?;

@@ -76,7 +76,10 @@ impl Told<'_> {
     fn flush(&mut self) -> Result<(), Refusal> {
         self.bytes = 0;
         let entries = std::mem::take(&mut self.batch);
-        if entries.is_empty() { Ok(()) } else { self.output.entries(FileEntries { entries }) }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.output.tell(file_outcome::Result::Entries(FileEntries { entries }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use pyro_wire::{EditFile, WriteFile, file_outcome, reply::Result as Answer};
+use pyro_wire::{EditFile, FileEntry, WriteFile, file_outcome, reply::Result as Answer};
 use rustix::{
     fs::{
         AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, linkat,
@@ -62,17 +62,17 @@ pub(super) fn edit(root: &Root, call: &EditFile) -> Result<Ending, Refusal> {
     if content.len() as u64 > LONGEST_EDIT {
         return Err(told(FileProblem::TooLarge(LONGEST_EDIT)));
     }
-    let edited = replaced(&content, call).map_err(told)?;
+    let (edited, places) = replaced(&content, call).map_err(told)?;
     let spot = root.target(&call.path).map_err(&refused)?;
     let there = spot.found().map_err(&refused)?;
     let mut draft = Draft::new(spot, there.as_ref(), None).map_err(told)?;
     draft.file.write_all(&edited).map_err(&refused)?;
     draft.publish(true).map_err(&refused)?;
     let written = entry_at(root, &call.path, true).map_err(&refused)?;
-    Ok(Ending::Answer(Answer::FileEntry(written)))
+    Ok(Ending::Answer(Answer::FileEntry(FileEntry { replaced: places as u64, ..written })))
 }
 
-fn replaced(content: &[u8], call: &EditFile) -> Result<Vec<u8>, FileProblem> {
+fn replaced(content: &[u8], call: &EditFile) -> Result<(Vec<u8>, usize), FileProblem> {
     if call.old.is_empty() {
         return Err(FileProblem::TextNotFound);
     }
@@ -89,13 +89,13 @@ fn replaced(content: &[u8], call: &EditFile) -> Result<Vec<u8>, FileProblem> {
     }
     let mut edited = Vec::with_capacity(content.len());
     let mut rest = 0;
-    for place in places {
+    for &place in &places {
         edited.extend_from_slice(&content[rest..place]);
         edited.extend_from_slice(&call.new);
         rest = place + call.old.len();
     }
     edited.extend_from_slice(&content[rest..]);
-    Ok(edited)
+    Ok((edited, places.len()))
 }
 
 /// A file that is being written. It has no name before it is published, so that nothing is left of one
@@ -227,8 +227,8 @@ mod tests {
             let (path, new) = ("/f".into(), "xy".into());
             replaced(b"a b a", &EditFile { path, old: old.to_owned().into(), new, replace_all })
         };
-        assert_eq!(edit(false, "b").unwrap(), b"a xy a");
-        assert_eq!(edit(true, "a").unwrap(), b"xy b xy");
+        assert_eq!(edit(false, "b").unwrap(), (b"a xy a".to_vec(), 1));
+        assert_eq!(edit(true, "a").unwrap(), (b"xy b xy".to_vec(), 2));
         assert!(matches!(edit(false, "a"), Err(FileProblem::TextAmbiguous(2))));
         for missing in ["c", ""] {
             assert!(matches!(edit(true, missing), Err(FileProblem::TextNotFound)));
