@@ -33,10 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pyro-change", &[]),
     ("pyro-directory", &["pyro-core"]),
     // In the guest.
-    (
-        "pyro-agent",
-        &["pyro-archive", "pyro-change", "pyro-wire", "pyro-session", "pyro-core"],
-    ),
+    ("pyro-agent", &["pyro-archive", "pyro-change", "pyro-wire", "pyro-session", "pyro-core"]),
     // On the host, from the bottom up.
     ("pyro-api", &["pyro-core"]),
     ("pyro-manifest", &["pyro-core"]),

@@ -168,6 +168,9 @@ pub enum Refusal {
         /// Why.
         problem: FileProblem,
     },
+    /// What to look for is no expression.
+    #[error("the pattern cannot be used: {0}")]
+    Pattern(String),
     /// The call's task died.
     #[error("the call was interrupted")]
     Interrupted,
@@ -324,6 +327,7 @@ impl Refusal {
             Self::ServiceFiles(_) => "service_failed",
             Self::Told(problem) => &problem.code,
             Self::File { problem, .. } => problem.code(),
+            Self::Pattern(_) => "invalid_pattern",
             Self::Interrupted => "interrupted",
         }
     }

@@ -42,6 +42,9 @@ pub struct FileStatus {
     pub entry: FileEntry,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// What is in a directory.
@@ -60,6 +63,9 @@ pub struct FileList {
     pub truncated: bool,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// A file's content, or a part of it.
@@ -89,6 +95,9 @@ pub struct FileContent {
     pub mode: String,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// Writes a file, whole or not at all; its directories are made. Exactly one of `text` and
@@ -176,6 +185,9 @@ pub struct EditedFile {
     pub size_bytes: u64,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// Renames a file or a directory; directories of the target are made.
@@ -232,6 +244,9 @@ pub struct RemovedFile {
     pub removed: bool,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// Makes a directory with those it lies in; one that is there is left as it is.
@@ -307,6 +322,9 @@ pub struct SearchResult {
     pub matches: Vec<SearchMatch>,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// A line that was found, or one beside it.
@@ -365,6 +383,9 @@ pub struct PatchResult {
     pub patch: String,
     /// How the guest was reached.
     pub execution_mode: String,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// Counts of what a patch changed.
@@ -414,6 +435,9 @@ pub struct DiffResult {
     pub patch: String,
     /// There is more than was told, or patches were left out for their length.
     pub truncated: bool,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// Counts of what is different.

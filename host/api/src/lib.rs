@@ -26,9 +26,9 @@ pub use exec::{
 };
 pub use file::{
     ApplyPatch, DiffEntry, DiffMark, DiffResult, DiffSummary, EditFile, EditedFile, FileContent,
-    FileEntry, FileList, FileStatus, MakeDirectory, MoveFile, PatchResult, PatchSummary, PatchedFile,
-    RemoveFile, RemovedFile, SearchFiles, SearchMatch, SearchResult, UnpackedFiles, WriteFile,
-    WrittenFile,
+    FileEntry, FileList, FileStatus, MakeDirectory, MoveFile, PatchResult, PatchSummary,
+    PatchedFile, RemoveFile, RemovedFile, SearchFiles, SearchMatch, SearchResult, UnpackedFiles,
+    WriteFile, WrittenFile,
 };
 pub use network::{NetworkLogEntry, NetworkProcess, NetworkStatus, SetNetwork};
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};

@@ -8,9 +8,9 @@ use std::{
 use pyro_core::READY_PORT;
 use pyro_directory::Directory;
 use pyro_wire::{
-    Call, ExecRecord, ForgetExec, Frame, GENERATION, GuestEvent, Hello, HelloReply,
-    ListExecs, Personalize, Personalized, Reply, SetClock, SetHostname, SetNetwork,
-    ShutDown, SignalExec, Watch, call::Verb, guest_event, reply,
+    Call, ExecRecord, ForgetExec, Frame, GENERATION, GuestEvent, Hello, HelloReply, ListExecs,
+    Personalize, Personalized, Reply, SetClock, SetHostname, SetNetwork, ShutDown, SignalExec,
+    Watch, call::Verb, guest_event, reply,
 };
 use tokio::net::UnixListener;
 

@@ -53,9 +53,7 @@ impl FileReader {
     pub async fn told(&mut self) -> Result<file_outcome::Result, LinkError> {
         match self.next().await? {
             FilePiece::Told(told) => Ok(told),
-            FilePiece::Data(_) => {
-                Err(LinkError::Frame(FrameError::Unexpected(FrameKind::Data)))
-            }
+            FilePiece::Data(_) => Err(LinkError::Frame(FrameError::Unexpected(FrameKind::Data))),
         }
     }
 }

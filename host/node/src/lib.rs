@@ -3,6 +3,7 @@
 //! Owns the socket and what is said on it. Refuses to decide anything about a workspace: it parses
 //! requests, asks `workspace`, and presents the answer.
 
+mod file_path;
 mod openapi;
 mod parse;
 mod present;

@@ -2,7 +2,9 @@
 
 use utoipa::OpenApi;
 
-use crate::routes::{environments, execs, network, node, ports, run, services, up, workspaces};
+use crate::routes::{
+    environments, execs, files, network, node, ports, run, services, up, workspaces,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +43,15 @@ use crate::routes::{environments, execs, network, node, ports, run, services, up
         execs::attach,
         execs::output,
         execs::logs,
+        files::list,
+        files::status,
+        files::read,
+        files::write,
+        files::edit,
+        files::rename,
+        files::remove,
+        files::make_directory,
+        files::search,
         services::list,
         services::start,
         services::status,

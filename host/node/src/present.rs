@@ -1,5 +1,7 @@
 //! Records into payloads.
 
+mod files;
+
 use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
@@ -18,6 +20,8 @@ use pyro_workspace::{
     TRUNK_MEMORY, WorkspaceRecord,
     relay::{Entry, Protocol, Verdict},
 };
+
+pub(crate) use files::{file_content, file_entry, file_status, mode, search_match};
 
 /// How commands reach their guest.
 pub(crate) const EXECUTION_MODE: &str = "guest_vsock";

@@ -146,6 +146,21 @@ pub(crate) fn state_unwritable(error: &(dyn std::error::Error + 'static)) -> Pro
         .hint("check the state directory's permissions and the disk's free space")
 }
 
+/// What to do about what a guest has refused.
+fn hint_of(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "file_is_directory" => "list it, or name a file in it",
+        "directory_not_empty" => "ask for what is in it to go too (--recursive)",
+        "file_exists" => "ask for it to be replaced, or choose another name",
+        "edit_text_not_found" => {
+            "read the file: the text must be as it stands there, blanks and all"
+        }
+        "edit_text_ambiguous" => "give more of the text around it, or have all of them replaced",
+        "workspace_disk_full" => "remove something; a new workspace may have a larger --disk-mib",
+        _ => return None,
+    })
+}
+
 impl From<WorkspaceError> for Problem {
     fn from(error: WorkspaceError) -> Self {
         match error {
@@ -205,17 +220,35 @@ impl From<WorkspaceError> for Problem {
                     | "too_many_services"
                     | "service_too_large"
                     | "file_not_regular"
-                    | "file_too_large" => Self::invalid(code, message),
-                    "exec_not_found" | "service_not_found" => Self::not_found(code, message),
+                    | "file_too_large"
+                    | "file_is_directory"
+                    | "file_not_directory"
+                    | "invalid_path"
+                    | "invalid_pattern"
+                    | "edit_text_not_found"
+                    | "edit_text_ambiguous" => Self::invalid(code, message),
+                    _ if code.starts_with("patch_") || code.starts_with("archive_") => {
+                        Self::invalid(code, message)
+                    }
+                    "exec_not_found" | "service_not_found" | "file_not_found" => {
+                        Self::not_found(code, message)
+                    }
                     "service_already_running"
                     | "service_not_running"
                     | "service_needed"
+                    | "file_exists"
+                    | "directory_not_empty"
+                    | "file_read_only"
+                    | "workspace_disk_full"
                     | "port_not_connected"
                     | "too_many_streams" => Self::conflict(code, message),
                     _ => Self::failed(code, message),
                 };
                 problem.causes = causes;
-                problem
+                match hint_of(&problem.code) {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                }
             }
             WorkspaceError::Guest { source: LinkError::Oversized(_), .. } => {
                 Self::invalid("request_too_large", error.to_string())

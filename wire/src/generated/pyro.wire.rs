@@ -969,10 +969,7 @@ pub struct FileEntries {
 /// What comes behind the reply of a call about files: the pieces it tells of, and last how it ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FileOutcome {
-    #[prost(
-        oneof = "file_outcome::Result",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
-    )]
+    #[prost(oneof = "file_outcome::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub result: ::core::option::Option<file_outcome::Result>,
 }
 /// Nested message and enum types in `FileOutcome`.

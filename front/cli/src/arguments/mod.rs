@@ -2,6 +2,7 @@
 
 mod command;
 mod env;
+mod file;
 mod host;
 mod mcp;
 mod port;
@@ -13,6 +14,10 @@ use clap::{Parser, Subcommand};
 pub(crate) use command::{CommandArguments, RunArguments, VmArguments};
 pub(crate) use env::{
     BuildArguments, DeleteEnvironmentArguments, EnvVerb, ImportArguments, InspectArguments,
+};
+pub(crate) use file::{
+    FileEditArguments, FileListArguments, FileMkdirArguments, FileMoveArguments, FileReadArguments,
+    FileRemoveArguments, FileSearchArguments, FileStatArguments, FileVerb, FileWriteArguments,
 };
 pub(crate) use host::{
     CompletionsArguments, DoctorArguments, JsonArguments, NodeVerb, ServeArguments, UseArguments,

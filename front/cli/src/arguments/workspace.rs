@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
-use super::{CommandArguments, PortVerb, ServiceVerb, VmArguments};
+use super::{CommandArguments, FileVerb, PortVerb, ServiceVerb, VmArguments};
 use crate::{completion, values};
 
 #[derive(Subcommand, Debug)]
@@ -36,6 +36,12 @@ pub(crate) enum WorkspaceVerb {
         verb: ServiceVerb,
     },
     Events(EventsArguments),
+    /// Look at the files of a workspace, and change them
+    #[command(arg_required_else_help = true)]
+    File {
+        #[command(subcommand)]
+        verb: FileVerb,
+    },
     /// Say and see what a workspace may reach
     #[command(arg_required_else_help = true)]
     Network {
@@ -69,6 +75,7 @@ impl WorkspaceVerb {
             Self::Prune(arguments) => arguments.json,
             Self::Service { verb } => verb.json(),
             Self::Events(arguments) => arguments.json,
+            Self::File { verb } => verb.json(),
             Self::Network { verb } => match verb {
                 NetworkVerb::Set(arguments) => arguments.json,
                 NetworkVerb::Show(arguments) => arguments.json,

@@ -5,6 +5,7 @@ mod demo;
 mod df;
 pub(crate) mod doctor;
 mod env;
+mod file;
 pub(crate) mod mcp;
 mod node;
 mod port;
@@ -17,7 +18,9 @@ mod wiring;
 mod workspace;
 
 use crate::{
-    arguments::{EnvVerb, NetworkVerb, NodeVerb, PortVerb, ServiceVerb, Verb, WorkspaceVerb},
+    arguments::{
+        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PortVerb, ServiceVerb, Verb, WorkspaceVerb,
+    },
     context::Context,
     error::CommandError,
 };
@@ -66,6 +69,7 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Delete(arguments) => workspace::delete::delete(context, &arguments).await,
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
         WorkspaceVerb::Service { verb } => on_service(context, verb).await,
+        WorkspaceVerb::File { verb } => on_file(context, verb).await,
         WorkspaceVerb::Network { verb } => match verb {
             NetworkVerb::Set(arguments) => workspace::network::set(context, arguments).await,
             NetworkVerb::Show(arguments) => workspace::network::show(context, &arguments).await,
@@ -78,6 +82,20 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
             PortVerb::List(arguments) => port::list::list(context, &arguments).await,
             PortVerb::Unpublish(arguments) => port::unpublish::unpublish(context, &arguments).await,
         },
+    }
+}
+
+async fn on_file(context: &Context, verb: FileVerb) -> Result<u8, CommandError> {
+    match verb {
+        FileVerb::List(arguments) => file::list::list(context, &arguments).await,
+        FileVerb::Read(arguments) => file::read::read(context, &arguments).await,
+        FileVerb::Write(arguments) => file::write::write(context, arguments).await,
+        FileVerb::Edit(arguments) => file::edit::edit(context, arguments).await,
+        FileVerb::Stat(arguments) => file::list::stat(context, &arguments).await,
+        FileVerb::Move(arguments) => file::arrange::rename(context, &arguments).await,
+        FileVerb::Remove(arguments) => file::arrange::remove(context, &arguments).await,
+        FileVerb::Mkdir(arguments) => file::arrange::mkdir(context, arguments).await,
+        FileVerb::Search(arguments) => file::search::search(context, arguments).await,
     }
 }
 

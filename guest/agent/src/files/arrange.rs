@@ -1,10 +1,6 @@
 //! Names: moved, removed, made.
 
-use std::{
-    ffi::CString,
-    io,
-    os::fd::OwnedFd,
-};
+use std::{ffi::CString, io, os::fd::OwnedFd};
 
 use pyro_wire::{Done, MakeDirectory, MoveFile, RemoveFile, reply::Result as Answer};
 use rustix::{

@@ -10,15 +10,14 @@ use std::{
 
 use bytes::Bytes;
 use pyro_wire::{
-    Done, FileOutcome, Frame, FrameKind, call::Verb, file_outcome,
-    reply::Result as Answer,
+    Done, FileOutcome, Frame, FrameKind, call::Verb, file_outcome, reply::Result as Answer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, mpsc},
 };
 
-use super::{arrange, list, read, root::Root, write};
+use super::{arrange, list, read, root::Root, search, write};
 use crate::{
     agent::Agent,
     call::{refuse, reply},
@@ -119,6 +118,7 @@ pub fn is_file_call(verb: &Verb) -> bool {
             | Verb::MoveFile(_)
             | Verb::RemoveFile(_)
             | Verb::MakeDirectory(_)
+            | Verb::SearchFiles(_)
     )
 }
 
@@ -139,6 +139,7 @@ fn carry_out(
         Verb::MoveFile(call) => arrange::rename(&root, &call),
         Verb::RemoveFile(call) => arrange::remove(&root, &call),
         Verb::MakeDirectory(call) => arrange::make_directory(&root, &call),
+        Verb::SearchFiles(call) => search::search(&root, &call, output),
         _ => Err(Refusal::UnknownCall),
     }
 }

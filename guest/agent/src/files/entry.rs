@@ -29,6 +29,7 @@ pub(super) fn of_stat(path: &[u8], found: &Stat) -> FileEntry {
         uid: found.st_uid,
         gid: found.st_gid,
         links: found.st_nlink,
+        replaced: 0,
     }
 }
 

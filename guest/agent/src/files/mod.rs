@@ -18,6 +18,7 @@ mod entry;
 mod list;
 mod read;
 mod root;
+mod search;
 mod write;
 
 pub use conversation::{is_file_call, serve};

@@ -23,8 +23,8 @@ const PIECE: usize = 32 << 10;
 
 /// Answers with a file's content.
 pub(super) fn read(root: &Root, call: &ReadFile, output: &Output) -> Result<Ending, Refusal> {
-    let part = part(root, call)
-        .map_err(|problem| Refusal::File { path: shown(&call.path), problem })?;
+    let part =
+        part(root, call).map_err(|problem| Refusal::File { path: shown(&call.path), problem })?;
     let mut content = Bytes::from(part.content);
     let entry = Some(entry::of_stat(&call.path, &part.found));
     let about = FileContent { bytes: content.len() as u64, entry, offset: part.offset };
@@ -141,7 +141,8 @@ mod tests {
         let root = Root::new(File::open(directory.path()).unwrap().into());
         let lines = |first_line, most_lines| {
             let path = "/file".into();
-            let call = ReadFile { path, max_bytes: 40, part: true, offset: 0, first_line, most_lines };
+            let call =
+                ReadFile { path, max_bytes: 40, part: true, offset: 0, first_line, most_lines };
             let part = part(&root, &call).unwrap();
             (part.offset, String::from_utf8(part.content).unwrap())
         };

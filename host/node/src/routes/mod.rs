@@ -2,6 +2,7 @@
 
 pub(crate) mod environments;
 pub(crate) mod execs;
+pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ports;
@@ -60,6 +61,14 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/execs/{exec}/signal", post(execs::signal))
         .route("/v1/workspaces/{workspace}/execs/{exec}/attach", get(execs::attach))
         .route("/v1/workspaces/{workspace}/execs/{exec}/output", get(execs::output))
+        .route("/v1/workspaces/{workspace}/files", get(files::list))
+        .route("/v1/workspaces/{workspace}/files/status", get(files::status))
+        .route("/v1/workspaces/{workspace}/files/content", get(files::read).put(files::write))
+        .route("/v1/workspaces/{workspace}/files/edit", post(files::edit))
+        .route("/v1/workspaces/{workspace}/files/move", post(files::rename))
+        .route("/v1/workspaces/{workspace}/files/remove", post(files::remove))
+        .route("/v1/workspaces/{workspace}/files/directory", post(files::make_directory))
+        .route("/v1/workspaces/{workspace}/files/search", post(files::search))
         .route("/v1/workspaces/{workspace}/services", get(services::list).post(services::start))
         // Services may be called up and down.
         .route(

@@ -1,0 +1,37 @@
+//! Verbs on files.
+
+pub(super) mod arrange;
+pub(super) mod edit;
+pub(super) mod list;
+pub(super) mod read;
+pub(super) mod search;
+pub(super) mod write;
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use pyro_client::FilePath;
+
+use crate::printer::Printer;
+
+/// A path as it was typed.
+pub(super) fn file_path(path: &OsStr) -> FilePath {
+    match path.to_str() {
+        Some(text) => FilePath::from(text),
+        None => FilePath {
+            path: path.to_string_lossy().into_owned(),
+            path_base64: Some(STANDARD.encode(path.as_bytes())),
+        },
+    }
+}
+
+/// Bytes, of which a text is told and, where that is not all, the bytes too.
+pub(super) fn bytes_of(text: &str, coded: Option<&str>) -> Vec<u8> {
+    coded.and_then(|coded| STANDARD.decode(coded).ok()).unwrap_or_else(|| text.as_bytes().to_vec())
+}
+
+fn notices(printer: Printer, notices: &[String]) {
+    for notice in notices {
+        printer.notice(notice);
+    }
+}
