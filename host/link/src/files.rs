@@ -34,7 +34,7 @@ pub enum FilePiece {
     /// Bytes.
     Data(Bytes),
     /// Something of what was asked for, or how the call ended.
-    Told(file_outcome::Result),
+    Told(Box<file_outcome::Result>),
 }
 
 impl FileReader {
@@ -44,7 +44,7 @@ impl FileReader {
         let frame = next.unwrap_or(Err(LinkError::Silent(QUIET)))?;
         match frame.kind {
             FrameKind::Data => Ok(FilePiece::Data(frame.payload)),
-            FrameKind::Message => Ok(FilePiece::Told(told(&frame)?)),
+            FrameKind::Message => Ok(FilePiece::Told(Box::new(told(&frame)?))),
             kind => Err(LinkError::Frame(FrameError::Unexpected(kind))),
         }
     }
@@ -52,7 +52,7 @@ impl FileReader {
     /// The next piece, where that is no bytes.
     pub async fn told(&mut self) -> Result<file_outcome::Result, LinkError> {
         match self.next().await? {
-            FilePiece::Told(told) => Ok(told),
+            FilePiece::Told(told) => Ok(*told),
             FilePiece::Data(_) => Err(LinkError::Frame(FrameError::Unexpected(FrameKind::Data))),
         }
     }

@@ -15,6 +15,7 @@
 mod arrange;
 mod conversation;
 mod entry;
+mod lines;
 mod list;
 mod read;
 mod root;

@@ -1,5 +1,5 @@
-//! Lines that match, looked for with ripgrep's own libraries: its regular expressions, its idea of what
-//! is text, and its way with ignore rules.
+//! Lines that match, looked for with ripgrep's own regular expressions and ignore rules. Its reader of
+//! files is not taken: with it come the tables of every encoding there ever was.
 
 use std::{
     ffi::{CString, OsStr},
@@ -13,7 +13,6 @@ use std::{
 };
 
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
-use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
@@ -24,6 +23,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
 
 use super::{
     conversation::{Ending, Output},
+    lines::{Heard, Line, scan},
     list::{joined, names},
     root::{Root, refused, reopen_regular},
 };
@@ -34,8 +34,6 @@ const LONGEST_LINE: usize = 2000;
 /// Of an expression and what it is compiled to, bytes.
 const LONGEST_PATTERN: usize = 64 << 10;
 const LARGEST_EXPRESSION: usize = 8 << 20;
-/// Of a line that is held in memory at once, bytes.
-const HEAP: usize = 16 << 20;
 /// Of a file of ignore rules, bytes.
 const LONGEST_RULES: u64 = 1 << 20;
 /// Directories within each other.
@@ -47,16 +45,9 @@ pub(super) fn search(root: &Root, call: &SearchFiles, output: &Output) -> Result
     let matcher = matcher(call)?;
     let wanted = wanted(call)?;
     let start = root.open(&call.path, OFlags::PATH).map_err(&refused)?;
-    let context = call.context as usize;
-    let searcher = SearcherBuilder::new()
-        .binary_detection(BinaryDetection::quit(0))
-        .before_context(context)
-        .after_context(context)
-        .heap_limit(Some(HEAP))
-        .build();
     output.go_on()?;
     let tally = FileTally::default();
-    let mut search = Search { call, output, matcher, searcher, tally, found: 0 };
+    let mut search = Search { call, output, matcher, tally, found: 0 };
     let kind = super::entry::kind_of(start.as_fd()).map_err(&refused)?;
     match kind {
         FileType::Directory => walk(start, &wanted, &mut search)?,
@@ -77,6 +68,7 @@ fn matcher(call: &SearchFiles) -> Result<RegexMatcher, Refusal> {
     RegexMatcherBuilder::new()
         .case_insensitive(call.ignore_case)
         .fixed_strings(call.literal)
+        .multi_line(true)
         .line_terminator(Some(b'\n'))
         .size_limit(LARGEST_EXPRESSION)
         .dfa_size_limit(LARGEST_EXPRESSION)
@@ -97,82 +89,41 @@ struct Search<'a> {
     call: &'a SearchFiles,
     output: &'a Output,
     matcher: RegexMatcher,
-    searcher: Searcher,
     tally: FileTally,
     found: u64,
 }
 
 impl Search<'_> {
-    fn is_over(&self) -> bool {
-        self.tally.truncated
-    }
-
     fn file(&mut self, path: &[u8], file: &File) -> Result<(), Refusal> {
         self.tally.entries += 1;
-        let mut lines = Lines {
-            path,
-            call: self.call,
-            output: self.output,
-            found: &mut self.found,
-            truncated: &mut self.tally.truncated,
-            gone: false,
-        };
-        let searched = self.searcher.search_file(&self.matcher, file, &mut lines);
-        if lines.gone {
-            return Err(Refusal::Interrupted);
-        }
-        // One that cannot be read, or has a line longer than memory, holds nothing that can be told.
-        drop(searched);
-        Ok(())
-    }
-}
-
-/// Tells the lines of one file.
-struct Lines<'a> {
-    path: &'a [u8],
-    call: &'a SearchFiles,
-    output: &'a Output,
-    found: &'a mut u64,
-    truncated: &'a mut bool,
-    gone: bool,
-}
-
-impl Lines<'_> {
-    fn tell(&mut self, number: Option<u64>, line: &[u8], is_context: bool) -> bool {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let cut = line.len() > LONGEST_LINE;
-        let told = file_outcome::Result::Line(FileMatch {
-            path: self.path.to_vec().into(),
-            line_number: number.unwrap_or(0),
-            line: line[..line.len().min(LONGEST_LINE)].to_vec().into(),
-            is_context,
-            cut,
+        let mut gone = Ok(());
+        let context = if self.call.names_only { 0 } else { self.call.context as usize };
+        let scanned = scan(file, &self.matcher, context, &mut |line| {
+            if !line.is_context {
+                if self.found >= self.call.most_matches {
+                    self.tally.truncated = true;
+                    return Heard::Enough;
+                }
+                self.found += 1;
+            }
+            gone = self.output.tell(told(path, &line, self.call.names_only));
+            if gone.is_err() || self.call.names_only { Heard::Enough } else { Heard::GoOn }
         });
-        self.gone = self.output.tell(told).is_err();
-        !self.gone
+        // One that cannot be read, or has a line longer than memory, holds nothing that can be told.
+        drop(scanned);
+        gone
     }
 }
 
-impl Sink for Lines<'_> {
-    type Error = io::Error;
-
-    fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> io::Result<bool> {
-        if *self.found >= self.call.most_matches {
-            *self.truncated = true;
-            return Ok(false);
-        }
-        *self.found += 1;
-        if self.call.names_only {
-            self.tell(None, b"", false);
-            return Ok(false);
-        }
-        Ok(self.tell(found.line_number(), found.bytes(), false))
-    }
-
-    fn context(&mut self, _: &Searcher, line: &SinkContext<'_>) -> io::Result<bool> {
-        Ok(self.call.names_only || self.tell(line.line_number(), line.bytes(), true))
-    }
+fn told(path: &[u8], line: &Line<'_>, name_only: bool) -> file_outcome::Result {
+    let (number, text) = if name_only { (0, &b""[..]) } else { (line.number, line.text) };
+    file_outcome::Result::Line(FileMatch {
+        path: path.to_vec().into(),
+        line_number: number,
+        line: text[..text.len().min(LONGEST_LINE)].to_vec().into(),
+        is_context: line.is_context,
+        cut: text.len() > LONGEST_LINE,
+    })
 }
 
 /// A directory on the way, and what of it is still to come.
@@ -226,7 +177,7 @@ fn walk(start: OwnedFd, wanted: &Override, search: &mut Search<'_>) -> Result<()
     let (all, path) = (search.call.all, search.call.path.to_vec());
     let mut levels = vec![Level::open(start, path.clone(), all).map_err(refused(&path))?];
     while let Some(level) = levels.last_mut() {
-        if search.is_over() {
+        if search.tally.truncated {
             return Ok(());
         }
         let Some(name) = level.names.pop() else {

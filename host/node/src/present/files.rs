@@ -21,7 +21,7 @@ pub(crate) fn artifact_type(kind: FileKind) -> &'static str {
     }
 }
 
-pub(crate) fn file_entry(found: Found) -> FileEntry {
+pub(crate) fn file_entry(found: &Found) -> FileEntry {
     let (seconds, nanos) = found.modified;
     FileEntry {
         path: file_path::text(&found.path),
@@ -39,7 +39,7 @@ pub(crate) fn file_entry(found: Found) -> FileEntry {
 pub(crate) fn file_status(handle: &Handle, files: &Files, found: Found) -> FileStatus {
     FileStatus {
         workspace_id: handle.id(),
-        entry: file_entry(found),
+        entry: file_entry(&found),
         execution_mode: EXECUTION_MODE.into(),
         notices: notices(handle, files.started_workspace),
     }
@@ -78,7 +78,7 @@ pub(crate) fn file_content(
     }
 }
 
-pub(crate) fn search_match(line: SearchedLine) -> SearchMatch {
+pub(crate) fn search_match(line: &SearchedLine) -> SearchMatch {
     SearchMatch {
         path: file_path::text(&line.path),
         path_base64: file_path::bytes(&line.path),

@@ -89,7 +89,7 @@ pub(crate) async fn list(
         workspace_id: handle.id(),
         path: file_path::text(&path),
         recursive: query.recursive,
-        entries: found.into_iter().map(present::file_entry).collect(),
+        entries: found.iter().map(present::file_entry).collect(),
         truncated,
         execution_mode: present::EXECUTION_MODE.into(),
         notices: notices(&handle, files.started_workspace),
@@ -363,7 +363,7 @@ pub(crate) async fn search(
         count: searched.count,
         files_searched: searched.files,
         truncated: searched.truncated,
-        matches: searched.lines.into_iter().map(present::search_match).collect(),
+        matches: searched.lines.iter().map(present::search_match).collect(),
         execution_mode: present::EXECUTION_MODE.into(),
         notices: notices(&handle, files.started_workspace),
     }))
