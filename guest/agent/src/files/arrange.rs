@@ -28,7 +28,7 @@ pub(super) fn rename(root: &Root, call: &MoveFile) -> Result<Ending, Refusal> {
     renameat_with(&from.directory, &from.name, &to.directory, &to.name, flags)
         .map_err(|error| refused(error.into()))?;
     let moved = entry_at(root, &call.to, false).map_err(&refused)?;
-    Ok(Ending::Answer(Answer::FileEntry(moved)))
+    Ok(Ending::answer(Answer::FileEntry(moved)))
 }
 
 /// Removes a file, or a directory.
@@ -46,7 +46,7 @@ pub(super) fn remove(root: &Root, call: &RemoveFile) -> Result<Ending, Refusal> 
         _ => unlinkat(&spot.directory, &spot.name, AtFlags::empty()).map_err(Into::into),
     };
     done.map_err(&refused)?;
-    Ok(Ending::Answer(Answer::Done(Done {})))
+    Ok(Ending::answer(Answer::Done(Done {})))
 }
 
 /// Makes a directory, with those it lies in.
@@ -60,7 +60,7 @@ pub(super) fn make_directory(root: &Root, call: &MakeDirectory) -> Result<Ending
         _ => refused(error),
     })?;
     let made = entry_at(root, &call.path, true).map_err(&refused)?;
-    Ok(Ending::Answer(Answer::FileEntry(made)))
+    Ok(Ending::answer(Answer::FileEntry(made)))
 }
 
 /// A directory that is being emptied.

@@ -37,7 +37,7 @@ const STACK: usize = 1 << 20;
 /// What a thread says.
 #[derive(Debug)]
 enum Piece {
-    Reply(Answer),
+    Reply(Box<Answer>),
     Tell(file_outcome::Result),
     Data(Bytes),
     End(Result<Ending, Refusal>),
@@ -47,11 +47,21 @@ enum Piece {
 #[derive(Debug)]
 pub(super) enum Ending {
     /// With its one answer.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// With what came of that which followed the answer.
-    Outcome(file_outcome::Result),
+    Outcome(Box<file_outcome::Result>),
     /// With nothing more.
     Silence,
+}
+
+impl Ending {
+    pub(super) fn answer(answer: Answer) -> Self {
+        Self::Answer(Box::new(answer))
+    }
+
+    pub(super) fn outcome(outcome: file_outcome::Result) -> Self {
+        Self::Outcome(Box::new(outcome))
+    }
 }
 
 /// The host, to a thread.
@@ -65,7 +75,7 @@ impl Output {
 
     /// The one answer of a call that goes on.
     pub(super) fn reply(&self, answer: Answer) -> Result<(), Refusal> {
-        self.say(Piece::Reply(answer))
+        self.say(Piece::Reply(Box::new(answer)))
     }
 
     /// The same, where there is nothing to answer yet.
@@ -219,18 +229,18 @@ where
         match piece.unwrap_or(Piece::End(Err(Refusal::Interrupted))) {
             Piece::Reply(answer) => {
                 replied = true;
-                reply(writer, answer).await?;
+                reply(writer, *answer).await?;
             }
             Piece::Tell(piece) => {
                 writer.message(&FileOutcome { result: Some(piece) }).await?;
             }
             Piece::Data(data) => writer.bytes(FrameKind::Data, &data).await?,
             Piece::End(Ok(Ending::Answer(answer))) => {
-                reply(writer, answer).await?;
+                reply(writer, *answer).await?;
                 return writer.end().await;
             }
             Piece::End(Ok(Ending::Outcome(outcome))) => {
-                writer.message(&FileOutcome { result: Some(outcome) }).await?;
+                writer.message(&FileOutcome { result: Some(*outcome) }).await?;
                 return writer.end().await;
             }
             Piece::End(Ok(Ending::Silence)) => return writer.end().await,

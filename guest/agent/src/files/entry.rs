@@ -2,6 +2,7 @@
 
 use std::{io, os::fd::BorrowedFd};
 
+use bytes::Bytes;
 use pyro_wire::{FileEntry, FileKind};
 use rustix::fs::{FileType, Stat, fstat, readlinkat};
 
@@ -25,7 +26,7 @@ pub(super) fn of_stat(path: &[u8], found: &Stat) -> FileEntry {
         mode: found.st_mode & 0o7777,
         mtime_seconds: found.st_mtime,
         mtime_nanos: found.st_mtime_nsec as u32,
-        link_target: Default::default(),
+        link_target: Bytes::default(),
         uid: found.st_uid,
         gid: found.st_gid,
         links: found.st_nlink,

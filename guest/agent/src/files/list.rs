@@ -27,7 +27,7 @@ const DEEPEST: usize = 1000;
 /// Answers with what is known of a path.
 pub(super) fn stat(root: &Root, call: &StatFile) -> Result<Ending, Refusal> {
     let found = entry_at(root, &call.path, call.follow).map_err(refused(&call.path))?;
-    Ok(Ending::Answer(Answer::FileEntry(found)))
+    Ok(Ending::answer(Answer::FileEntry(found)))
 }
 
 /// What is known of a path.
@@ -44,16 +44,16 @@ pub(super) fn list(root: &Root, call: &ListFiles, output: &Output) -> Result<End
     let start = root.open(&call.path, OFlags::PATH).map_err(&refused)?;
     let found = fstat(&start).map_err(|error| refused(error.into()))?;
     let mut told = Told { output, batch: Vec::new(), bytes: 0, tally: FileTally::default() };
-    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-        output.go_on()?;
-        told.tell(entry::of_stat(&call.path, &found))?;
-    } else {
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         let first = Level::open(start, call.path.to_vec()).map_err(&refused)?;
         output.go_on()?;
         walk(first, call, &mut told)?;
+    } else {
+        output.go_on()?;
+        told.tell(entry::of_stat(&call.path, &found))?;
     }
     told.flush()?;
-    Ok(Ending::Outcome(file_outcome::Result::Listed(told.tally)))
+    Ok(Ending::outcome(file_outcome::Result::Listed(told.tally)))
 }
 
 /// What is told, some at once.

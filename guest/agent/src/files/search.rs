@@ -58,7 +58,7 @@ pub(super) fn search(root: &Root, call: &SearchFiles, output: &Output) -> Result
             }
         },
     }
-    Ok(Ending::Outcome(file_outcome::Result::Searched(search.tally)))
+    Ok(Ending::outcome(file_outcome::Result::Searched(search.tally)))
 }
 
 fn matcher(call: &SearchFiles) -> Result<RegexMatcher, Refusal> {

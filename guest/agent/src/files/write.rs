@@ -49,7 +49,7 @@ pub(super) fn write(
     io::copy(input, &mut draft.file).map_err(&refused)?;
     draft.publish(!call.create_only).map_err(&refused)?;
     let written = entry_at(root, &call.path, true).map_err(&refused)?;
-    Ok(Ending::Outcome(file_outcome::Result::Written(written)))
+    Ok(Ending::outcome(file_outcome::Result::Written(written)))
 }
 
 /// Replaces text in a file.
@@ -69,7 +69,7 @@ pub(super) fn edit(root: &Root, call: &EditFile) -> Result<Ending, Refusal> {
     draft.file.write_all(&edited).map_err(&refused)?;
     draft.publish(true).map_err(&refused)?;
     let written = entry_at(root, &call.path, true).map_err(&refused)?;
-    Ok(Ending::Answer(Answer::FileEntry(FileEntry { replaced: places as u64, ..written })))
+    Ok(Ending::answer(Answer::FileEntry(FileEntry { replaced: places as u64, ..written })))
 }
 
 fn replaced(content: &[u8], call: &EditFile) -> Result<(Vec<u8>, usize), FileProblem> {

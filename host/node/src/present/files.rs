@@ -36,10 +36,10 @@ pub(crate) fn file_entry(found: &Found) -> FileEntry {
     }
 }
 
-pub(crate) fn file_status(handle: &Handle, files: &Files, found: Found) -> FileStatus {
+pub(crate) fn file_status(handle: &Handle, files: &Files, found: &Found) -> FileStatus {
     FileStatus {
         workspace_id: handle.id(),
-        entry: file_entry(&found),
+        entry: file_entry(found),
         execution_mode: EXECUTION_MODE.into(),
         notices: notices(handle, files.started_workspace),
     }

@@ -108,7 +108,7 @@ pub(crate) async fn status(
     let path = query.path()?;
     let (handle, files) = files(&node, &reference, query.no_start).await?;
     let found = files.stat(path, query.follow).await?;
-    Ok(Json(present::file_status(&handle, &files, found)))
+    Ok(Json(present::file_status(&handle, &files, &found)))
 }
 
 /// Which part of a file.
@@ -273,7 +273,7 @@ pub(crate) async fn rename(
     let to = file_path::given(&request.to, request.to_base64.as_deref())?;
     let (handle, files) = files(&node, &reference, request.no_start).await?;
     let found = files.rename(from, to, request.replace).await?;
-    Ok(Json(present::file_status(&handle, &files, found)))
+    Ok(Json(present::file_status(&handle, &files, &found)))
 }
 
 /// Removes a file or a directory.
@@ -318,7 +318,7 @@ pub(crate) async fn make_directory(
     let mode = mode(request.mode.as_deref())?;
     let (handle, files) = files(&node, &reference, request.no_start).await?;
     let found = files.make_directory(path, mode).await?;
-    Ok(Json(present::file_status(&handle, &files, found)))
+    Ok(Json(present::file_status(&handle, &files, &found)))
 }
 
 /// Looks for lines in files.
