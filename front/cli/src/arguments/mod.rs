@@ -6,6 +6,7 @@ mod file;
 mod host;
 mod mcp;
 mod port;
+mod review;
 mod service;
 mod workspace;
 
@@ -24,6 +25,7 @@ pub(crate) use host::{
 };
 pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
 pub(crate) use port::{PortVerb, PortsArguments, PublishArguments, UnpublishArguments};
+pub(crate) use review::{DiffArguments, PatchApplyArguments, PatchVerb};
 pub(crate) use service::{
     HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceDownArguments,
     ServiceLogsArguments, ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments,
