@@ -21,6 +21,15 @@ pub enum Error {
         /// The limit that was passed.
         limit: u64,
     },
+    /// A directory below the root that cannot be opened or made; a link or a file stands there.
+    #[error("cannot open the directory \"{member}\" without following links")]
+    Directory {
+        /// Its name below the root, escaped.
+        member: String,
+        /// What the system said.
+        #[source]
+        source: rustix::io::Errno,
+    },
 }
 
 impl Error {
@@ -29,6 +38,7 @@ impl Error {
         match self {
             Self::UnsafeName { .. } => "archive_unsafe_name",
             Self::TooLarge { .. } => "archive_too_large",
+            Self::Directory { .. } => "archive_directory_failed",
         }
     }
 }
