@@ -8,29 +8,38 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
-use crate::{Error, SafeName};
+use crate::name::components;
 
 const DIRECTORY: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
 
-/// Opens the directory `name` below `root`; with `make`, directories that are missing are made with
-/// mode 0755 less the umask. Fails with [`Error::Directory`] where a component is a link or a file.
-pub fn open_directory(root: BorrowedFd<'_>, name: &SafeName, make: bool) -> Result<OwnedFd, Error> {
-    let failed = |source: Errno| Error::Directory {
-        member: name.as_bytes().escape_ascii().to_string(),
-        source,
-    };
-    let mut directory = openat(root, ".", DIRECTORY, Mode::empty()).map_err(failed)?;
-    for component in name.components() {
-        if make {
-            match mkdirat(&directory, component, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(failed(error)),
+/// Opens the directory `name` (canonical, as [`crate::SafeName`] makes it) below `root`; with
+/// `make`, directories that are missing are made with mode 0755 less the umask. `NOTDIR` or `LOOP`
+/// where a component is a link or a file.
+pub(crate) fn open_directory(
+    root: BorrowedFd<'_>,
+    name: &[u8],
+    make: bool,
+) -> Result<OwnedFd, Errno> {
+    let mut directory = openat(root, ".", DIRECTORY, Mode::empty())?;
+    for component in components(name) {
+        directory = match openat(&directory, component, DIRECTORY, Mode::empty()) {
+            Err(Errno::NOENT) if make => {
+                match mkdirat(&directory, component, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error),
+                }
+                openat(&directory, component, DIRECTORY, Mode::empty())?
             }
-        }
-        directory = openat(&directory, component, DIRECTORY, Mode::empty()).map_err(failed)?;
+            opened => opened?,
+        };
     }
     Ok(directory)
+}
+
+/// Opens the directory `name` within `parent`; never through a link.
+pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    openat(parent, name, DIRECTORY, Mode::empty())
 }
 
 #[cfg(test)]
@@ -48,12 +57,11 @@ mod tests {
         std::fs::create_dir_all(&outside).unwrap();
         symlink(&outside, root.join("link")).unwrap();
         let fd = std::fs::File::open(&root).unwrap();
-        let open =
-            |name: &[u8], make| open_directory(fd.as_fd(), &SafeName::parse(name).unwrap(), make);
+        let open = |name: &[u8], make| open_directory(fd.as_fd(), name, make);
 
         open(b"a/b/c", true).unwrap();
         assert!(root.join("a/b/c").is_dir());
-        assert_eq!(open(b"missing", false).unwrap_err().code(), "archive_directory_failed");
+        assert_eq!(open(b"missing", false).unwrap_err(), Errno::NOENT);
         assert!(open(b"link", true).is_err());
         assert!(open(b"link/new", true).is_err());
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);

@@ -1,6 +1,7 @@
 //! Which names of members are taken. Pure: what lies on a disk under a name is another's question.
 
 use crate::Error;
+use crate::error::shown;
 
 /// The most bytes of one component.
 pub const NAME_MAX: usize = 255;
@@ -15,10 +16,7 @@ impl SafeName {
     /// Takes a member's name as it stands in the archive. Leading `./`, doubled and trailing
     /// slashes are dropped. Absolute names, `..`, NUL and too long names are refused.
     pub fn parse(raw: &[u8]) -> Result<Self, Error> {
-        let refuse = |why| Error::UnsafeName {
-            member: raw[..raw.len().min(PATH_MAX)].escape_ascii().to_string(),
-            why,
-        };
+        let refuse = |why| Error::UnsafeName { member: shown(raw), why };
         if raw.len() > PATH_MAX {
             return Err(refuse("it is longer than 4096 bytes"));
         }
@@ -59,10 +57,26 @@ impl SafeName {
         self.0.is_empty()
     }
 
+    /// The directory it lies in and its last component; nothing for the root.
+    pub fn split(&self) -> Option<(&[u8], &[u8])> {
+        if self.is_root() {
+            return None;
+        }
+        Some(match self.0.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&self.0[..at], &self.0[at + 1..]),
+            None => (&[], &self.0),
+        })
+    }
+
     /// The components, outermost first; none for the root.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|byte| *byte == b'/').filter(|c| !c.is_empty())
+        components(&self.0)
     }
+}
+
+/// The components of a canonical name; none for the empty one.
+pub(crate) fn components(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    name.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
 }
 
 #[cfg(test)]
