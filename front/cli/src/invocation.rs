@@ -67,16 +67,7 @@ impl Invocation {
         };
         let unbuilt = matches!(
             verb,
-            "diff"
-                | "disk"
-                | "export"
-                | "file"
-                | "patch"
-                | "port"
-                | "reset"
-                | "shell"
-                | "snapshot"
-                | "sync"
+            "diff" | "disk" | "export" | "file" | "patch" | "port" | "shell" | "sync"
         );
         unbuilt.then_some(shown)
     }

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, run, services, up, workspaces,
+    environments, execs, files, network, node, ports, run, services, snapshots, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -63,6 +63,10 @@ use crate::routes::{
         services::logs,
         services::stream_logs,
         services::events,
+        snapshots::create,
+        snapshots::list,
+        snapshots::delete,
+        snapshots::reset,
         network::status,
         network::set,
         network::log,

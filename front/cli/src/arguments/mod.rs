@@ -7,6 +7,7 @@ mod host;
 mod mcp;
 mod port;
 mod service;
+mod snapshot;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +30,7 @@ pub(crate) use service::{
     ServiceLogsArguments, ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments,
     ServiceStopArguments, ServiceUpArguments, ServiceVerb, ServiceWaitArguments, ServicesArguments,
 };
+pub(crate) use snapshot::{ResetArguments, SnapshotArguments, SnapshotVerb, SnapshotsArguments};
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
     ForwardArguments, KillArguments, ListArguments, NetworkLogArguments, NetworkSetArguments,
