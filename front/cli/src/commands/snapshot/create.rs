@@ -1,5 +1,7 @@
 //! `pyro workspace snapshot create`.
 
+use std::fmt::Write as _;
+
 use pyro_api::CreateSnapshot;
 
 use crate::{arguments::SnapshotArguments, context::Context, error::CommandError, output::units};
@@ -21,7 +23,7 @@ pub(in crate::commands) async fn create(
     let snapshot = &created.snapshot;
     let mut line = format!("{}, {}", snapshot.snapshot_name, units::bytes(snapshot.bytes_written));
     if snapshot.frozen_ms > 0.0 {
-        line.push_str(&format!("; writers waited for {:.0} ms", snapshot.frozen_ms));
+        let _ = write!(line, "; writers waited for {:.0} ms", snapshot.frozen_ms);
     }
     printer.line(&format!("Took {line}"))?;
     Ok(0)
