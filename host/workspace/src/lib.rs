@@ -14,6 +14,7 @@
 //! was seen, never a guess: where nobody saw the end, it is lost, with a reason.
 
 mod activity;
+mod checkpoint;
 mod crash;
 mod creation;
 mod error;
@@ -33,6 +34,7 @@ mod template;
 mod vm;
 mod warm;
 
+pub use checkpoint::{BASELINE, WasReset};
 pub use creation::{Change, Creation};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
@@ -51,7 +53,7 @@ pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRU
 pub use pyro_relay as relay;
 pub use pyro_store::{
     ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, ServiceEvent,
-    ServiceRecord, WorkspaceKind, WorkspaceRecord,
+    ServiceRecord, SnapshotRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

@@ -8,6 +8,7 @@ mod mcp;
 mod port;
 mod review;
 mod service;
+mod snapshot;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,7 @@ pub(crate) use service::{
     ServiceLogsArguments, ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments,
     ServiceStopArguments, ServiceUpArguments, ServiceVerb, ServiceWaitArguments, ServicesArguments,
 };
+pub(crate) use snapshot::{ResetArguments, SnapshotArguments, SnapshotVerb, SnapshotsArguments};
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
     ForwardArguments, KillArguments, ListArguments, NetworkLogArguments, NetworkSetArguments,

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    CommandArguments, DiffArguments, FileVerb, PatchVerb, PortVerb, ServiceVerb, VmArguments,
+    CommandArguments, DiffArguments, FileVerb, PatchVerb, PortVerb, ResetArguments, ServiceVerb,
+    SnapshotVerb, VmArguments,
 };
 use crate::{completion, values};
 
@@ -51,6 +52,13 @@ pub(crate) enum WorkspaceVerb {
         #[command(subcommand)]
         verb: PatchVerb,
     },
+    /// Take, list and delete snapshots of a workspace's disk
+    #[command(arg_required_else_help = true)]
+    Snapshot {
+        #[command(subcommand)]
+        verb: SnapshotVerb,
+    },
+    Reset(ResetArguments),
     /// Say and see what a workspace may reach
     #[command(arg_required_else_help = true)]
     Network {
@@ -87,6 +95,8 @@ impl WorkspaceVerb {
             Self::File { verb } => verb.json(),
             Self::Diff(arguments) => arguments.json,
             Self::Patch { verb } => verb.json(),
+            Self::Snapshot { verb } => verb.json(),
+            Self::Reset(arguments) => arguments.json,
             Self::Network { verb } => match verb {
                 NetworkVerb::Set(arguments) => arguments.json,
                 NetworkVerb::Show(arguments) => arguments.json,

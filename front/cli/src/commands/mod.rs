@@ -14,14 +14,15 @@ mod run;
 pub(crate) mod serve;
 mod service;
 mod shell;
+mod snapshot;
 mod use_workspace;
 mod wiring;
 mod workspace;
 
 use crate::{
     arguments::{
-        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PatchVerb, PortVerb, ServiceVerb, Verb,
-        WorkspaceVerb,
+        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PatchVerb, PortVerb, ServiceVerb, SnapshotVerb,
+        Verb, WorkspaceVerb,
     },
     context::Context,
     error::CommandError,
@@ -76,6 +77,12 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Patch { verb: PatchVerb::Apply(arguments) } => {
             review::patch::apply(context, arguments).await
         }
+        WorkspaceVerb::Snapshot { verb } => match verb {
+            SnapshotVerb::Create(arguments) => snapshot::create::create(context, &arguments).await,
+            SnapshotVerb::List(arguments) => snapshot::list::list(context, &arguments).await,
+            SnapshotVerb::Delete(arguments) => snapshot::delete::delete(context, &arguments).await,
+        },
+        WorkspaceVerb::Reset(arguments) => workspace::reset::reset(context, &arguments).await,
         WorkspaceVerb::Network { verb } => match verb {
             NetworkVerb::Set(arguments) => workspace::network::set(context, arguments).await,
             NetworkVerb::Show(arguments) => workspace::network::show(context, &arguments).await,
