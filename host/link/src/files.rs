@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyro_wire::{
     DiskThawed, EditFile, FileContent, FileEntry, FileOutcome, Frame, FrameError, FrameKind,
-    FreezeDisk, MakeDirectory, MoveFile, ReadFile, RemoveFile, StatFile, call::Verb, file_outcome,
+    FreezeDisk, MakeDirectory, MoveFile, PackFiles, ReadFile, RemoveFile, StatFile, call::Verb, file_outcome,
     reply,
 };
 use tokio::time::timeout;
@@ -116,10 +116,24 @@ impl Link {
     pub async fn begin_files(&self, verb: Verb) -> Result<FileReader, LinkError> {
         let (reply, stream) = self.call(verb).await?;
         match reply {
-            reply::Result::Done(_) | reply::Result::FileEntry(_) => {
+            reply::Result::Done(_) => {
                 Ok(FileReader { reader: stream.reader, _writer: Some(stream.writer) })
             }
             _ => Err(LinkError::Mismatch("a call about files")),
+        }
+    }
+
+    /// Begins to take files as a tar; what is there comes first.
+    pub async fn pack_files(
+        &self,
+        call: PackFiles,
+    ) -> Result<(FileEntry, FileReader), LinkError> {
+        let (reply, stream) = self.call_within(Verb::PackFiles(call), QUIET).await?;
+        match reply {
+            reply::Result::FileEntry(entry) => {
+                Ok((entry, FileReader { reader: stream.reader, _writer: Some(stream.writer) }))
+            }
+            _ => Err(LinkError::Mismatch("pack_files")),
         }
     }
 

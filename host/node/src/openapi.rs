@@ -3,8 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, review, run, services, snapshots, up,
-    workspaces,
+    archive, environments, execs, files, network, node, ports, review, run, services, snapshots,
+    up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -53,6 +53,8 @@ use crate::routes::{
         files::remove,
         files::make_directory,
         files::search,
+        archive::export,
+        archive::import,
         review::patch,
         review::diff,
         review::diff_patch,

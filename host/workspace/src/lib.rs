@@ -39,8 +39,8 @@ pub use creation::{Change, Creation};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use files::{
-    Changed, Difference, FileKind, FilePart, Files, Found, PatchedFile, Search, Searched,
-    SearchedLine,
+    Changed, Difference, FileKind, FilePart, Files, Found, Packed, PatchedFile, Search, Searched,
+    SearchedLine, Unpacked,
 };
 pub use layout::occupied_bytes;
 pub use network::{GUEST_ADDRESS, Network};

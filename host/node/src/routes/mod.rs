@@ -1,5 +1,6 @@
 //! The routes, by noun.
 
+pub(crate) mod archive;
 pub(crate) mod environments;
 pub(crate) mod execs;
 pub(crate) mod files;
@@ -71,6 +72,7 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/files/remove", post(files::remove))
         .route("/v1/workspaces/{workspace}/files/directory", post(files::make_directory))
         .route("/v1/workspaces/{workspace}/files/search", post(files::search))
+        .route("/v1/workspaces/{workspace}/archive", get(archive::export).put(archive::import))
         .route("/v1/workspaces/{workspace}/patch", post(review::patch))
         .route("/v1/workspaces/{workspace}/diff", get(review::diff))
         .route("/v1/workspaces/{workspace}/diff/patch", get(review::diff_patch))
