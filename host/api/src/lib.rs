@@ -12,6 +12,7 @@ mod network;
 mod node;
 mod port;
 mod service;
+mod snapshot;
 mod stream;
 mod up;
 mod workspace;
@@ -44,6 +45,10 @@ pub use service::{
     DeletedService, ListeningPort, LogBytes, RestartService, Service, ServiceExit, ServiceList,
     ServiceLogEntry, ServiceLogs, ServiceProbe, SignalService, StartService, StartedService,
     StopService, WorkspaceEvent,
+};
+pub use snapshot::{
+    CreateSnapshot, CreatedSnapshot, DeletedSnapshot, ResetResult, ResetWorkspace, Snapshot,
+    SnapshotList, WorkspaceReset,
 };
 pub use stream::{
     ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, PORT_PROTOCOL, STREAM_PROTOCOL,

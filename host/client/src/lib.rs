@@ -29,13 +29,14 @@ mod node;
 mod port_stream;
 mod selection;
 mod services;
+mod snapshots;
 mod start;
 mod sys;
 
 pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
-pub use files::{FilePath, ReadQuery};
+pub use files::{DiffQuery, FilePath, ReadQuery};
 pub use location::NodeLocation;
 pub use manifest::given_file;
 pub use node::{BuildStream, Node, Output};

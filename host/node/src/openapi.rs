@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, run, services, up, workspaces,
+    environments, execs, files, network, node, ports, review, run, services, snapshots, up,
+    workspaces,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +53,9 @@ use crate::routes::{
         files::remove,
         files::make_directory,
         files::search,
+        review::patch,
+        review::diff,
+        review::diff_patch,
         services::list,
         services::start,
         services::status,
@@ -63,6 +67,10 @@ use crate::routes::{
         services::logs,
         services::stream_logs,
         services::events,
+        snapshots::create,
+        snapshots::list,
+        snapshots::delete,
+        snapshots::reset,
         network::status,
         network::set,
         network::log,
