@@ -27,10 +27,10 @@ fn snapshots_are_taken_listed_and_deleted() {
         .json("GET /v1/workspaces/web/snapshots", list)
         .json("DELETE /v1/workspaces/web/snapshots/one", deleted);
     insta::with_settings!({ filters => vec![(r"[0-9]+ d ago", "[AGO]")] }, {
-        insta::assert_snapshot!(node.see(&["snapshot", "create", "web", "one"]), @"");
-        insta::assert_snapshot!(node.see(&["ws", "snapshot", "create", "cold", "one"]), @"");
-        insta::assert_snapshot!(node.see(&["snapshot", "ls", "web"]), @"");
-        insta::assert_snapshot!(node.see(&["snapshot", "rm", "web", "one"]), @"");
+        insta::assert_snapshot!("create", node.see(&["snapshot", "create", "web", "one"]));
+        insta::assert_snapshot!("create_stopped", node.see(&["ws", "snapshot", "create", "cold", "one"]));
+        insta::assert_snapshot!("list", node.see(&["snapshot", "ls", "web"]));
+        insta::assert_snapshot!("delete", node.see(&["snapshot", "rm", "web", "one"]));
     });
     let heard = node.heard.lock().unwrap();
     assert!(heard.iter().any(|(_, body)| body == &json!({"snapshot_name": "one"})), "{heard:?}");
@@ -50,7 +50,7 @@ fn a_workspace_is_reset_to_its_baseline_unless_told_otherwise() {
         },
     };
     let node = FakeNode::new().json("POST /v1/workspaces/web/reset", result);
-    insta::assert_snapshot!(node.see(&["reset", "web"]), @"");
+    insta::assert_snapshot!("reset", node.see(&["reset", "web"]));
     let asked = |words: &[&str]| {
         node.code(words);
         node.heard.lock().unwrap().last().unwrap().1.clone()
