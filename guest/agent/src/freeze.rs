@@ -38,6 +38,8 @@ const STACK: usize = 64 << 10;
 
 /// What may be frozen.
 trait Disk: Send + 'static {
+    /// Most is written out before anybody is held up.
+    fn write_out(&mut self) -> io::Result<()>;
     fn freeze(&mut self) -> io::Result<()>;
     fn thaw(&mut self) -> io::Result<()>;
 }
@@ -58,11 +60,12 @@ impl FileSystem {
 }
 
 impl Disk for FileSystem {
+    fn write_out(&mut self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(self.directory()?)?)
+    }
+
     fn freeze(&mut self) -> io::Result<()> {
-        let directory = self.directory()?;
-        // Most is written out before anybody is held up.
-        rustix::fs::syncfs(directory)?;
-        sys::freeze(directory.as_fd())
+        sys::freeze(self.directory()?.as_fd())
     }
 
     fn thaw(&mut self) -> io::Result<()> {
@@ -99,8 +102,9 @@ impl Freezer {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
         let work = move || {
             let _turn = turn;
+            let written = disk.write_out();
             let begun = Instant::now();
-            if let Err(error) = disk.freeze() {
+            if let Err(error) = written.and_then(|()| disk.freeze()) {
                 let _ = tell_frozen.send(Err(error));
                 return;
             }
@@ -243,6 +247,10 @@ mod tests {
     struct Pretended(Arc<AtomicBool>);
 
     impl Disk for Pretended {
+        fn write_out(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
         fn freeze(&mut self) -> io::Result<()> {
             self.0.store(true, Ordering::SeqCst);
             Ok(())

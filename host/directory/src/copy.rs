@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -30,45 +30,90 @@ pub struct Copied {
     pub allocated: u64,
 }
 
-/// Copies a file to a path where nothing is, with mode 0600; on disk when this returns. Blocks.
-///
-/// `goes_on` hears how many bytes were copied so far, and says whether the copy is still wanted.
+/// A copy that has all of its file, and not yet its name; dropped before that, it is gone.
+#[derive(Debug)]
+pub struct SparseCopy {
+    file: File,
+    partial: PathBuf,
+    from: PathBuf,
+    to: PathBuf,
+    by_reflink: bool,
+    is_kept: bool,
+}
+
+impl SparseCopy {
+    /// Copies a file beside a path where nothing is, with mode 0600. Blocks.
+    ///
+    /// `goes_on` hears how many bytes were copied so far, and says whether the copy is still wanted.
+    pub fn make(
+        from: &Path,
+        to: &Path,
+        goes_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Self, DirectoryError> {
+        Self::make_so(from, to, goes_on, true)
+    }
+
+    fn make_so(
+        from: &Path,
+        to: &Path,
+        goes_on: &mut dyn FnMut(u64) -> bool,
+        may_reflink: bool,
+    ) -> Result<Self, DirectoryError> {
+        let failed =
+            |source| DirectoryError::Copy { from: from.to_owned(), to: to.to_owned(), source };
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let partial = to.with_file_name(format!("{PARTIAL}{}", &temporary_name(&name)[1..]));
+        let source = File::open(from).map_err(failed)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&partial);
+        let mut copy = Self {
+            file: file.map_err(failed)?,
+            partial,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            by_reflink: false,
+            is_kept: false,
+        };
+        copy.by_reflink = may_reflink && ioctl_ficlone(&copy.file, &source).is_ok();
+        if !copy.by_reflink && !copy_data(&source, &copy.file, goes_on).map_err(failed)? {
+            return Err(DirectoryError::GivenUp { path: to.to_owned() });
+        }
+        Ok(copy)
+    }
+
+    /// Gives it its name; on disk when this returns. Blocks.
+    pub fn keep(mut self) -> Result<Copied, DirectoryError> {
+        let keep = || {
+            self.file.sync_all()?;
+            let allocated = self.file.metadata()?.blocks() * 512;
+            fs::rename(&self.partial, &self.to)?;
+            File::open(self.to.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            Ok(Copied { by_reflink: self.by_reflink, allocated })
+        };
+        let kept = keep().map_err(|source| DirectoryError::Copy {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            source,
+        })?;
+        self.is_kept = true;
+        Ok(kept)
+    }
+}
+
+impl Drop for SparseCopy {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+/// Copies a file to a path where nothing is, whole or not at all; on disk when this returns. Blocks.
 pub fn copy_sparse(
     from: &Path,
     to: &Path,
     goes_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Copied, DirectoryError> {
-    copy(from, to, goes_on, true)
-}
-
-fn copy(
-    from: &Path,
-    to: &Path,
-    goes_on: &mut dyn FnMut(u64) -> bool,
-    may_reflink: bool,
-) -> Result<Copied, DirectoryError> {
-    let failed = |source| DirectoryError::Copy { from: from.to_owned(), to: to.to_owned(), source };
-    let directory = to.parent().unwrap_or(Path::new("."));
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    let partial = directory.join(format!("{PARTIAL}{}", &temporary_name(&name)[1..]));
-    let copied = (|| {
-        let source = File::open(from).map_err(failed)?;
-        let target = File::options().write(true).create_new(true).mode(0o600).open(&partial);
-        let target = target.map_err(failed)?;
-        let by_reflink = may_reflink && ioctl_ficlone(&target, &source).is_ok();
-        if !by_reflink && !copy_data(&source, &target, goes_on).map_err(failed)? {
-            return Err(DirectoryError::GivenUp { path: to.to_owned() });
-        }
-        target.sync_all().map_err(failed)?;
-        let allocated = target.metadata().map_err(failed)?.blocks() * 512;
-        fs::rename(&partial, to).map_err(failed)?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        Ok(Copied { by_reflink, allocated })
-    })();
-    if copied.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    copied
+    SparseCopy::make(from, to, goes_on)?.keep()
 }
 
 /// Copies what is not a hole; says whether it was let to its end.
@@ -128,7 +173,9 @@ mod tests {
         let disk = sparse(home.path());
         for (name, may_reflink) in [("any", true), ("plain", false)] {
             let path = home.path().join(name);
-            let copied = copy(&disk, &path, &mut |_| true, may_reflink).unwrap();
+            let copy = SparseCopy::make_so(&disk, &path, &mut |_| true, may_reflink).unwrap();
+            assert!(!path.exists(), "it has no name yet");
+            let copied = copy.keep().unwrap();
             assert!(copied.allocated < 1 << 20, "{copied:?}");
             assert!(may_reflink || !copied.by_reflink);
             assert!(fs::read(&path).unwrap() == fs::read(&disk).unwrap());
@@ -140,11 +187,13 @@ mod tests {
     fn nothing_is_left_of_a_copy_that_was_given_up_or_failed() {
         let home = tempfile::tempdir().unwrap();
         let disk = sparse(home.path());
-        let given_up = copy(&disk, &home.path().join("copy"), &mut |copied| copied == 0, false);
+        let given_up =
+            SparseCopy::make_so(&disk, &home.path().join("copy"), &mut |copied| copied == 0, false);
         assert!(matches!(given_up, Err(DirectoryError::GivenUp { .. })), "{given_up:?}");
         let missing =
             copy_sparse(&home.path().join("none"), &home.path().join("copy"), &mut |_| true);
         assert!(matches!(missing, Err(DirectoryError::Copy { .. })), "{missing:?}");
+        drop(SparseCopy::make(&disk, &home.path().join("copy"), &mut |_| true).unwrap());
         assert_eq!(names(home.path()), [] as [&str; 0]);
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use pyro_core::{Problem, SnapshotName, WorkspaceId};
-use pyro_directory::{DirectoryError, copy_sparse};
+use pyro_directory::{DirectoryError, SparseCopy, copy_sparse};
 use pyro_link::Link;
 use pyro_store::SnapshotRecord;
 use tokio::sync::watch;
@@ -113,7 +113,7 @@ impl CopyJob {
         };
         crash.reached("snapshot:frozen");
         let created_at = now_millis();
-        let copied = copy_disk(self.disk, self.place, self.given_up).await;
+        let copied = begin_copy(self.disk, self.place.clone(), self.given_up).await;
         crash.reached("snapshot:copied");
         let thawed = match frozen {
             None => None,
@@ -123,10 +123,12 @@ impl CopyJob {
             }
         };
         drop(self.reading);
-        let disk = copied?.ok_or(WorkspaceError::SnapshotGivenUp(handle.id))?;
+        let copy = copied?.ok_or(WorkspaceError::SnapshotGivenUp(handle.id))?;
         if thawed.as_ref().is_some_and(|thawed| thawed.expired) {
             return Err(WorkspaceError::SnapshotTooSlow { id: handle.id, most: LONGEST_FREEZE });
         }
+        // What was copied is of that moment; that it gets to the disk holds nobody up.
+        let disk = keep_copy(copy, self.place).await?;
         Ok(SnapshotRecord {
             name: self.name,
             created_at,
@@ -139,30 +141,44 @@ impl CopyJob {
 }
 
 /// A disk that was copied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct CopiedDisk {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-    pub(crate) by_reflink: bool,
+struct CopiedDisk {
+    entries: u64,
+    bytes: u64,
+    by_reflink: bool,
 }
 
-/// Copies a disk, whole or not at all; none where it was given up.
-pub(crate) async fn copy_disk(
+/// Copies a disk to where it has no name yet; none where it was given up.
+async fn begin_copy(
     from: PathBuf,
     to: PathBuf,
     given_up: Arc<AtomicBool>,
-) -> Result<Option<CopiedDisk>, WorkspaceError> {
+) -> Result<Option<SparseCopy>, WorkspaceError> {
     blocking(move || {
         let mut goes_on = |_| !given_up.load(Ordering::Relaxed);
-        match copy_sparse(&from, &to, &mut goes_on) {
-            Ok(copied) => Ok(Some(CopiedDisk {
-                entries: entries(&to).map_err(|error| state_unwritable(&error))?,
-                bytes: copied.allocated,
-                by_reflink: copied.by_reflink,
-            })),
+        match SparseCopy::make(&from, &to, &mut goes_on) {
+            Ok(copy) => Ok(Some(copy)),
             Err(DirectoryError::GivenUp { .. }) => Ok(None),
             Err(error) => Err(state_unwritable(&error)),
         }
+    })
+    .await
+}
+
+/// Gives a copy its name, on disk.
+async fn keep_copy(copy: SparseCopy, to: PathBuf) -> Result<CopiedDisk, WorkspaceError> {
+    blocking(move || {
+        let copied = copy.keep().map_err(|error| state_unwritable(&error))?;
+        let entries = entries(&to).map_err(|error| state_unwritable(&error))?;
+        Ok(CopiedDisk { entries, bytes: copied.allocated, by_reflink: copied.by_reflink })
+    })
+    .await
+}
+
+/// Copies a disk, whole or not at all.
+pub(crate) async fn copy_disk(from: PathBuf, to: PathBuf) -> Result<(), WorkspaceError> {
+    blocking(move || {
+        let copied = copy_sparse(&from, &to, &mut |_| true);
+        copied.map(drop).map_err(|error| state_unwritable(&error))
     })
     .await
 }

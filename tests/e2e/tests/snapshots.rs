@@ -280,14 +280,13 @@ fn two_at_once_are_one_and_an_error_and_the_rest_goes_on() {
     // Reads do not wait for either.
     assert_eq!(of.1.state(), "started");
     of.1.exec(["true"]).ok();
-    first.end().expect_code(0);
-    let told = second.exit_code();
-    if told == Some(1) {
-        assert!(second.text().contains("workspace_busy"), "{second}");
-        assert_eq!(of.names(), ["baseline", "a"]);
-    } else {
-        assert_eq!(of.names().len(), 3);
+    let both = [first.end(), second];
+    let taken = both.iter().filter(|seen| seen.exit_code() == Some(0)).count();
+    for refused in both.iter().filter(|seen| seen.exit_code() != Some(0)) {
+        assert!(refused.text().contains("workspace_busy"), "{refused}");
     }
+    assert!(taken >= 1);
+    assert_eq!(of.names().len(), 1 + taken);
     // A stop waits for one that is being taken.
     let taking = of.snapshot("create", &["c", "--json"]).start();
     of.1.verb("stop").ok();
@@ -363,16 +362,17 @@ at_each_step! { a_reset_is_cut_off:
 }
 
 #[test]
-fn a_vm_that_dies_while_it_is_frozen_leaves_no_snapshot_and_its_disk() {
+fn a_vm_that_dies_while_it_is_copied_leaves_its_disk_and_no_half_snapshot() {
     let home = Home::new();
     let of = Of::new(&home);
     of.1.sh("echo kept > file; head -c 100M /dev/urandom > big; sync").ok();
     let vmm = of.1.vmm();
     let taking = of.snapshot("create", &["cut"]).start();
     vmm.kill();
-    taking.end().expect_code(1);
+    // Where it came too late for the VM, it is one of a stopped workspace.
+    let kept: &[&str] = if taking.end().exit_code() == Some(0) { &["cut"] } else { &[] };
     wait_until(60, "it is reported stopped", || of.1.state() == "stopped");
-    assert_eq!(of.names(), ["baseline"]);
+    assert_eq!(of.names()[1..], *kept);
     assert_eq!(of.says("cat file"), "kept");
-    of.is_tidy(&[]);
+    of.is_tidy(kept);
 }

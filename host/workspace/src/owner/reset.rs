@@ -12,7 +12,7 @@
 //! What the next node does where this one dies stands at the right. How far a swap came is told by which
 //! of the three files there are. Whatever fails before the guest is ready gives the old disk back.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path};
 
 use futures::{StreamExt, stream};
 use pyro_core::{ServiceName, SnapshotName};
@@ -95,10 +95,7 @@ impl Owner {
         let _ = std::fs::remove_file(&next);
         match name {
             None => self.context.platform.create_workspace_disk(next, self.record.disk).await,
-            Some(name) => {
-                let copied = copy_disk(layout.snapshot(id, name), next, Arc::default()).await?;
-                copied.map(drop).ok_or(WorkspaceError::SnapshotGivenUp(id))
-            }
+            Some(name) => copy_disk(layout.snapshot(id, name), next).await,
         }
     }
 
