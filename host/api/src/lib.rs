@@ -26,10 +26,10 @@ pub use exec::{
     RunResult, SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
 };
 pub use file::{
-    ARTIFACT_HEADER, PROBLEM_TRAILER, ApplyPatch, DiffEntry, DiffMark, DiffResult, DiffSummary, EditFile,
-    EditedFile, FileContent, FileEntry, FileList, FileStatus, MakeDirectory, MoveFile, PatchResult,
-    PatchSummary, PatchedFile, RemoveFile, RemovedFile, SearchFiles, SearchMatch, SearchResult,
-    UnpackedFiles, WriteFile, WrittenFile,
+    ARTIFACT_HEADER, ApplyPatch, DiffEntry, DiffMark, DiffResult, DiffSummary, EditFile,
+    EditedFile, FileContent, FileEntry, FileList, FileStatus, MakeDirectory, MoveFile,
+    PROBLEM_TRAILER, PatchResult, PatchSummary, PatchedFile, RemoveFile, RemovedFile, SearchFiles,
+    SearchMatch, SearchResult, UnpackedFiles, WriteFile, WrittenFile,
 };
 pub use network::{NetworkLogEntry, NetworkProcess, NetworkStatus, SetNetwork};
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};

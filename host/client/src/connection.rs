@@ -29,13 +29,16 @@ pub(crate) struct Call {
     pub(crate) content_type: Option<&'static str>,
     /// The protocol to upgrade to.
     pub(crate) upgrade: Option<&'static str>,
+    /// Whether it is read what comes behind a body.
+    pub(crate) takes_trailers: bool,
 }
 
 impl Call {
     /// A request without a body.
     pub(crate) fn new(method: Method, target: impl Into<String>) -> Self {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        Self { method, target: target.into(), body, content_type: None, upgrade: None }
+        let (content_type, upgrade) = (None, None);
+        Self { method, target: target.into(), body, content_type, upgrade, takes_trailers: false }
     }
 
     /// With a JSON document as its body.
@@ -67,6 +70,9 @@ impl Call {
             headers.insert(header::HOST, HeaderValue::from_static("pyro"));
             if let Some(content_type) = self.content_type {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            }
+            if self.takes_trailers {
+                headers.insert(header::TE, HeaderValue::from_static("trailers"));
             }
             if let Some(protocol) = self.upgrade {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

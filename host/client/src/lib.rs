@@ -17,6 +17,7 @@
 //! # Ok(()) }
 //! ```
 
+mod archive;
 mod connection;
 mod documents;
 mod error;
@@ -27,12 +28,14 @@ mod manifest;
 mod network;
 mod node;
 mod port_stream;
+mod pull;
 mod selection;
 mod services;
 mod snapshots;
 mod start;
 mod sys;
 
+pub use archive::{ArchiveStream, ExportQuery, Exported, Format, Push, Rules, Survey, Tally};
 pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
@@ -41,6 +44,7 @@ pub use location::NodeLocation;
 pub use manifest::given_file;
 pub use node::{BuildStream, Node, Output};
 pub use port_stream::PortStream;
+pub use pull::{Plan, Pulled};
 pub use pyro_api as api;
 pub use selection::Selections;
 pub use services::ServiceLogQuery;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyro_wire::{
     DiskThawed, EditFile, FileContent, FileEntry, FileOutcome, Frame, FrameError, FrameKind,
-    FreezeDisk, MakeDirectory, MoveFile, PackFiles, ReadFile, RemoveFile, StatFile, call::Verb, file_outcome,
-    reply,
+    FreezeDisk, MakeDirectory, MoveFile, PackFiles, ReadFile, RemoveFile, StatFile, call::Verb,
+    file_outcome, reply,
 };
 use tokio::time::timeout;
 
@@ -124,10 +124,7 @@ impl Link {
     }
 
     /// Begins to take files as a tar; what is there comes first.
-    pub async fn pack_files(
-        &self,
-        call: PackFiles,
-    ) -> Result<(FileEntry, FileReader), LinkError> {
+    pub async fn pack_files(&self, call: PackFiles) -> Result<(FileEntry, FileReader), LinkError> {
         let (reply, stream) = self.call_within(Verb::PackFiles(call), QUIET).await?;
         match reply {
             reply::Result::FileEntry(entry) => {

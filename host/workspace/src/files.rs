@@ -7,7 +7,8 @@ use pyro_change::Status;
 use pyro_link::{FilePiece, FileReader, Link};
 use pyro_wire::{
     ApplyPatch, ChangeStatus, EditFile, FileEntry, ListChanges, ListFiles, MakeDirectory, MoveFile,
-    ReadFile, RemoveFile, SearchFiles, StatFile, UnpackFiles, WriteFile, call::Verb, file_outcome,
+    PackFiles, ReadFile, RemoveFile, SearchFiles, StatFile, UnpackFiles, WriteFile, call::Verb,
+    file_outcome,
 };
 
 use tokio::sync::mpsc;
@@ -555,11 +556,9 @@ impl Files {
             },
         };
         match told.map_err(failed())? {
-            file_outcome::Result::Unpacked(tally) => Ok(Unpacked {
-                entries: tally.entries,
-                bytes: tally.bytes,
-                removed: tally.removed,
-            }),
+            file_outcome::Result::Unpacked(tally) => {
+                Ok(Unpacked { entries: tally.entries, bytes: tally.bytes, removed: tally.removed })
+            }
             _ => Err(mismatch(DOING)),
         }
     }

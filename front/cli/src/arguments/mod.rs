@@ -9,6 +9,7 @@ mod port;
 mod review;
 mod service;
 mod snapshot;
+mod transfer;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +34,9 @@ pub(crate) use service::{
     ServiceStopArguments, ServiceUpArguments, ServiceVerb, ServiceWaitArguments, ServicesArguments,
 };
 pub(crate) use snapshot::{ResetArguments, SnapshotArguments, SnapshotVerb, SnapshotsArguments};
+pub(crate) use transfer::{
+    CopyArguments, ExportArguments, ExportFormat, SyncPullArguments, SyncPushArguments, SyncVerb,
+};
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
     ForwardArguments, KillArguments, ListArguments, NetworkLogArguments, NetworkSetArguments,

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    CommandArguments, DiffArguments, FileVerb, PatchVerb, PortVerb, ResetArguments, ServiceVerb,
-    SnapshotVerb, VmArguments,
+    CommandArguments, CopyArguments, DiffArguments, ExportArguments, FileVerb, PatchVerb, PortVerb,
+    ResetArguments, ServiceVerb, SnapshotVerb, SyncVerb, VmArguments,
 };
 use crate::{completion, values};
 
@@ -46,6 +46,15 @@ pub(crate) enum WorkspaceVerb {
         verb: FileVerb,
     },
     Diff(DiffArguments),
+    Export(ExportArguments),
+    /// Bring files of this host into a workspace, and take home what was changed
+    #[command(arg_required_else_help = true)]
+    Sync {
+        #[command(subcommand)]
+        verb: SyncVerb,
+    },
+    #[command(name = "cp", alias = "copy")]
+    Copy(CopyArguments),
     /// Change the files of a workspace by patches
     #[command(arg_required_else_help = true)]
     Patch {
@@ -94,6 +103,9 @@ impl WorkspaceVerb {
             Self::Events(arguments) => arguments.json,
             Self::File { verb } => verb.json(),
             Self::Diff(arguments) => arguments.json,
+            Self::Export(arguments) => arguments.json,
+            Self::Sync { verb } => verb.json(),
+            Self::Copy(arguments) => arguments.json,
             Self::Patch { verb } => verb.json(),
             Self::Snapshot { verb } => verb.json(),
             Self::Reset(arguments) => arguments.json,

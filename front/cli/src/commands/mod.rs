@@ -15,6 +15,7 @@ pub(crate) mod serve;
 mod service;
 mod shell;
 mod snapshot;
+mod transfer;
 mod use_workspace;
 mod wiring;
 mod workspace;
@@ -22,7 +23,7 @@ mod workspace;
 use crate::{
     arguments::{
         EnvVerb, FileVerb, NetworkVerb, NodeVerb, PatchVerb, PortVerb, ServiceVerb, SnapshotVerb,
-        Verb, WorkspaceVerb,
+        SyncVerb, Verb, WorkspaceVerb,
     },
     context::Context,
     error::CommandError,
@@ -73,6 +74,12 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
         WorkspaceVerb::Service { verb } => on_service(context, verb).await,
         WorkspaceVerb::File { verb } => on_file(context, verb).await,
+        WorkspaceVerb::Export(arguments) => transfer::export::export(context, arguments).await,
+        WorkspaceVerb::Sync { verb } => match verb {
+            SyncVerb::Push(arguments) => transfer::push::push(context, arguments).await,
+            SyncVerb::Pull(arguments) => transfer::pull::pull(context, arguments).await,
+        },
+        WorkspaceVerb::Copy(arguments) => transfer::copy::copy(context, arguments).await,
         WorkspaceVerb::Diff(arguments) => review::diff::diff(context, arguments).await,
         WorkspaceVerb::Patch { verb: PatchVerb::Apply(arguments) } => {
             review::patch::apply(context, arguments).await

@@ -35,7 +35,7 @@ fn told(error: &pyro_archive::Error) -> Refusal {
     let mut code = error.code();
     let mut next = std::error::Error::source(error);
     while let (Some(cause), true) = (next, causes.len() < 8) {
-        let full = matches!(cause.downcast_ref(), Some(Errno::NOSPC | Errno::DQUOT))
+        let full = matches!(cause.downcast_ref(), Some(&(Errno::NOSPC | Errno::DQUOT)))
             || cause.downcast_ref().is_some_and(|error: &io::Error| {
                 matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
             });
@@ -118,8 +118,8 @@ pub(super) fn pack(root: &Root, call: &PackFiles, output: &Output) -> Result<End
     output.reply(Answer::FileEntry(entry))?;
     let mut sink = BufWriter::with_capacity(PIECE, Sink(output));
     let options = PackOptions { paths, ..PackOptions::default() };
-    let tally = pyro_archive::pack(directory.as_fd(), options, &mut sink)
-        .map_err(|error| told(&error))?;
+    let tally =
+        pyro_archive::pack(directory.as_fd(), options, &mut sink).map_err(|error| told(&error))?;
     sink.flush().map_err(|_| Refusal::Interrupted)?;
     Ok(Ending::outcome(file_outcome::Result::Packed(FileTally {
         entries: tally.entries,

@@ -65,7 +65,10 @@ pub(super) fn paths(within: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Refusal> {
     };
     let mut paths = Vec::new();
     let mut keep = |change: Change| {
-        if change.now.is_some() {
+        let meta = change.now.as_ref();
+        // A directory of which only the mode is different would bring all that is in it.
+        let is_old = |meta: &Meta| meta.kind == Kind::Directory && change.was.is_some();
+        if meta.is_some_and(|meta| !is_old(meta)) {
             paths.push(change.path);
         }
         Ok(())

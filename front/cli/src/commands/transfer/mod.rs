@@ -1,0 +1,6 @@
+//! Files of this host into a workspace, and a workspace's onto this host.
+
+pub(super) mod copy;
+pub(super) mod export;
+pub(super) mod pull;
+pub(super) mod push;

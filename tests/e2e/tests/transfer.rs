@@ -1,0 +1,179 @@
+//! Files into a workspace that runs, and out of one.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
+    process::Command,
+};
+
+use pyro_e2e::Home;
+
+/// A tree with a file of every kind.
+fn make_tree(root: &Path) {
+    fs::create_dir_all(root.join("src/deep")).unwrap();
+    fs::create_dir(root.join("empty")).unwrap();
+    fs::write(root.join("src/a file"), "text\n").unwrap();
+    fs::write(root.join("src/deep/none"), "").unwrap();
+    fs::write(root.join("run"), "#!/bin/sh\necho ran\n").unwrap();
+    fs::set_permissions(root.join("run"), fs::Permissions::from_mode(0o751)).unwrap();
+    fs::hard_link(root.join("run"), root.join("src/also")).unwrap();
+    symlink("/nowhere", root.join("absolute")).unwrap();
+    symlink("../../..", root.join("src/up")).unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    fs::write(root.join("bytes"), bytes).unwrap();
+    let odd = std::ffi::OsString::from(unsafe_name());
+    fs::write(root.join(odd), "odd").unwrap();
+    let sparse = fs::File::create(root.join("sparse")).unwrap();
+    sparse.set_len(64 << 20).unwrap();
+}
+
+fn unsafe_name() -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(b"n\xffame".to_vec())
+}
+
+/// Everything that is to be the same: kinds, modes, times, links, content.
+fn seen(root: &Path) -> String {
+    let script = "find . -mindepth 1 -printf '%P %y %m %T@ %n %l\\n' | sort; \
+                  find . -type f -exec sha256sum {} + | sort";
+    let seen = Command::new("sh").args(["-c", script]).current_dir(root).output().unwrap();
+    assert!(seen.status.success());
+    String::from_utf8_lossy(&seen.stdout).into_owned()
+}
+
+#[test]
+fn a_tree_goes_in_and_comes_out_as_it_was() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let id = workspace.id();
+    let here = home.scratch();
+    let tree = here.join("tree");
+    make_tree(&tree);
+    let source = tree.to_str().unwrap();
+    let pushed = home.pyro(["sync", "push", id, source, "--dest", "/opt/it", "--json"]).ok().json();
+    assert_eq!(pushed["workspace_sync"]["mode"], "directory");
+    assert_eq!(pushed["workspace_sync"]["destination"], "/opt/it");
+    assert_eq!(workspace.exec(["/opt/it/run"]).ok().text(), "ran");
+    assert_eq!(
+        workspace.sh("stat -c '%a %u %h' /opt/it/run; readlink /opt/it/absolute").ok().text(),
+        "751 0 2\n/nowhere"
+    );
+
+    let out = here.join("out");
+    let output = out.to_str().unwrap();
+    let exported = home.pyro(["export", id, "/opt/it", "--output", output, "--json"]).ok().json();
+    assert_eq!(exported["artifact_type"], "directory");
+    assert_eq!(exported["workspace_path"], "/opt/it");
+    assert_eq!(seen(&out), seen(&tree));
+    assert!(fs::metadata(out.join("sparse")).unwrap().blocks() < 1000, "holes stay holes");
+    home.pyro(["export", id, "/opt/it", "--output", output]).fails("output_exists");
+    workspace.sh("rm /opt/it/bytes").ok();
+    home.pyro(["export", id, "/opt/it", "--output", output, "--force"]).ok();
+    assert!(!out.join("bytes").exists());
+
+    // As an archive, and from one.
+    let tar = here.join("it.tar.zst");
+    let output = tar.to_str().unwrap();
+    home.pyro(["export", id, "/opt/it", "--output", output, "--format", "tar.zst"]).ok();
+    home.pyro(["sync", "push", id, output, "--dest", "/opt/again"]).ok();
+    let same = workspace.sh("cd /opt && diff -r --no-dereference it again && echo same").ok();
+    assert_eq!(same.text(), "same");
+
+    // What is not in the source goes, where that is asked for.
+    let small = here.join("small");
+    fs::create_dir(&small).unwrap();
+    fs::write(small.join("run"), "new").unwrap();
+    fs::write(small.join("left.log"), "log").unwrap();
+    let words = [
+        "sync",
+        "push",
+        id,
+        small.to_str().unwrap(),
+        "--dest",
+        "/opt/it",
+        "--delete",
+        "--exclude",
+        "*.log",
+    ];
+    home.pyro(words).ok();
+    assert_eq!(workspace.sh("ls -A /opt/it; cat /opt/it/run").ok().text(), "run\nnew");
+    assert_eq!(names(&here), ["it.tar.zst", "out", "small", "tree"], "nothing is left beside");
+    home.pyro(["sync", "push", id, "/nowhere/at/all"]).fails("archive_open_failed");
+    home.pyro(["sync", "push", id, "/etc/hostname"]).fails("archive_unknown_format");
+    home.pyro(["export", id, "nothing", "--output", "x"])
+        .from_directory(&here)
+        .fails("file_not_found");
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|it| it.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn files_are_copied_both_ways() {
+    let home = Home::new();
+    let workspace = home.workspace_with(&["--name", "web"]);
+    let here = home.scratch();
+    fs::write(here.join("file"), "here\n").unwrap();
+    let copy = |words: &[&str]| home.pyro([&["cp"], words].concat()).from_directory(&here);
+    copy(&["file", "web:"]).ok();
+    copy(&["file", "web:new/name"]).ok();
+    copy(&["file", "web:/etc"]).ok();
+    assert_eq!(workspace.sh("cat file new/name /etc/file").ok().text(), "here\nhere\nhere");
+    workspace.sh("echo there > new/name; ln -s /etc/passwd new/link").ok();
+    copy(&["web:new/name", "back"]).ok();
+    copy(&["web:new/name", "."]).ok();
+    copy(&["web:new", "whole"]).ok();
+    assert_eq!(fs::read_to_string(here.join("back")).unwrap(), "there\n");
+    assert_eq!(fs::read_to_string(here.join("name")).unwrap(), "there\n");
+    assert_eq!(fs::read_link(here.join("whole/link")).unwrap(), Path::new("/etc/passwd"));
+    copy(&["web:new/name", "back"]).fails("output_exists");
+    copy(&["web:new/link", "link"]).ok();
+    assert!(here.join("link").is_symlink());
+    copy(&["file", "other"]).code(2);
+}
+
+#[test]
+fn what_was_changed_is_taken_home() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let id = workspace.id();
+    let here = home.scratch();
+    let to = here.to_str().unwrap();
+    workspace.sh("mkdir -p src; echo new > src/a; printf '#!/bin/sh\\n' > run; chmod 755 run; ln -s a src/link").ok();
+    let pull = |words: &[&str]| home.pyro([&["sync", "pull", id, "--to", to], words].concat());
+    let checked = pull(&["--check"]).ok();
+    assert!(
+        checked.text().contains("written   run  ! a new file that can be executed"),
+        "{checked}"
+    );
+    assert_eq!(names(&here), [""; 0]);
+    pull(&["src"]).ok();
+    assert_eq!(names(&here), ["src"]);
+    pull(&[]).ok();
+    assert_eq!(fs::read_to_string(here.join("src/a")).unwrap(), "new\n");
+    assert_eq!(fs::metadata(here.join("run")).unwrap().mode() & 0o777, 0o755);
+    // Again: all of it is here already.
+    assert_eq!(pull(&[]).ok().text(), "");
+    // This host's file is its own once it was changed here.
+    fs::write(here.join("src/a"), "mine\n").unwrap();
+    workspace.sh("echo newer > src/a; echo more > more").ok();
+    pull(&[]).fails("pull_conflict");
+    assert!(!here.join("more").exists(), "nothing is taken where there is a conflict");
+    pull(&["--check"]).code(1);
+    pull(&["--skip-conflicts"]).ok();
+    assert_eq!(fs::read_to_string(here.join("src/a")).unwrap(), "mine\n");
+    assert_eq!(fs::read_to_string(here.join("more")).unwrap(), "more\n");
+    // No link of this host leads what is taken elsewhere.
+    let outside = home.scratch().join("outside");
+    fs::create_dir(&outside).unwrap();
+    workspace.sh("mkdir sub; echo x > sub/x").ok();
+    symlink(&outside, here.join("sub")).unwrap();
+    pull(&["sub"]).fails("pull_conflict");
+    assert_eq!(names(&outside), [""; 0]);
+    assert_eq!(names(&here), ["more", "run", "src", "sub"], "nothing is left beside");
+}
