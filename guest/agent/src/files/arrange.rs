@@ -22,7 +22,7 @@ pub(super) fn rename(root: &Root, call: &MoveFile) -> Result<Ending, Refusal> {
         return Err(Refusal::File { path: shown(&call.from), problem: FileProblem::NotFound });
     }
     let refused = refused(&call.to);
-    root.make_parents(&call.to).map_err(&refused)?;
+    root.make_parents(&call.to)?;
     let to = root.spot(&call.to).map_err(&refused)?;
     let flags = if call.replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     renameat_with(&from.directory, &from.name, &to.directory, &to.name, flags)

@@ -38,7 +38,7 @@ const STACK: usize = 1 << 20;
 #[derive(Debug)]
 enum Piece {
     Reply(Box<Answer>),
-    Tell(file_outcome::Result),
+    Tell(Box<file_outcome::Result>),
     Data(Bytes),
     End(Result<Ending, Refusal>),
 }
@@ -85,7 +85,7 @@ impl Output {
 
     /// Something of what the call asked for.
     pub(super) fn tell(&self, piece: file_outcome::Result) -> Result<(), Refusal> {
-        self.say(Piece::Tell(piece))
+        self.say(Piece::Tell(Box::new(piece)))
     }
 
     pub(super) fn data(&self, data: Bytes) -> Result<(), Refusal> {
@@ -232,7 +232,7 @@ where
                 reply(writer, *answer).await?;
             }
             Piece::Tell(piece) => {
-                writer.message(&FileOutcome { result: Some(piece) }).await?;
+                writer.message(&FileOutcome { result: Some(*piece) }).await?;
             }
             Piece::Data(data) => writer.bytes(FrameKind::Data, &data).await?,
             Piece::End(Ok(Ending::Answer(answer))) => {

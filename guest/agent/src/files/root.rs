@@ -77,9 +77,16 @@ impl Root {
     }
 
     /// Makes the directories that a path lies in.
-    pub(super) fn make_parents(&self, path: &[u8]) -> io::Result<()> {
-        let (parent, _) = split(path)?;
-        self.make_directories(parent, Mode::from_raw_mode(0o755))
+    pub(super) fn make_parents(&self, path: &[u8]) -> Result<(), Refusal> {
+        let made = split(path)
+            .and_then(|(parent, _)| self.make_directories(parent, Mode::from_raw_mode(0o755)));
+        made.map_err(|error| {
+            let problem = match error.kind() {
+                io::ErrorKind::NotADirectory => FileProblem::NotDirectory,
+                _ => FileProblem::of(error),
+            };
+            Refusal::File { path: shown(path), problem }
+        })
     }
 
     /// Makes a directory with those it lies in; one that is there is left as it is.

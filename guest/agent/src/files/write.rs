@@ -37,7 +37,7 @@ pub(super) fn write(
     input: &mut Input,
 ) -> Result<Ending, Refusal> {
     let refused = refused(&call.path);
-    root.make_parents(&call.path).map_err(&refused)?;
+    root.make_parents(&call.path)?;
     let spot = root.target(&call.path).map_err(&refused)?;
     let there = spot.found().map_err(&refused)?;
     if call.create_only && there.is_some() {
