@@ -205,6 +205,18 @@ fn every_kind_of_change_is_told() {
     assert!(difference(&now, &was, &short)[1].patch_left_out);
 }
 
+/// A layer in which one file of many was touched.
+struct One;
+impl Layer for One {
+    fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
+        Ok(match path {
+            b"" => vec![(b"many".to_vec(), Marker::Merged)],
+            b"many" => vec![(b"7".to_vec(), Marker::File)],
+            _ => Vec::new(),
+        })
+    }
+}
+
 #[test]
 fn what_was_not_touched_is_not_looked_at() {
     let (_home, was, now) = trees();
@@ -213,16 +225,6 @@ fn what_was_not_touched_is_not_looked_at() {
         put(&now, &format!("many/{number}"), b"x");
     }
     put(&now, "many/7", b"y");
-    struct One;
-    impl Layer for One {
-        fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
-            Ok(match path {
-                b"" => vec![(b"many".to_vec(), Marker::Merged)],
-                b"many" => vec![(b"7".to_vec(), Marker::File)],
-                _ => Vec::new(),
-            })
-        }
-    }
     let (now, was) = (Directory::new(&now), Directory::new(&was));
     let mut all = Vec::new();
     let side = |merged, layer| Side { merged, layer };
@@ -235,22 +237,24 @@ fn what_was_not_touched_is_not_looked_at() {
     assert!(now.looks.get() < 10, "{}", now.looks.get());
 }
 
+/// A tree without an end.
+struct Deep;
+impl Tree for Deep {
+    fn meta(&self, _: &[u8]) -> io::Result<Option<Meta>> {
+        let (kind, link_target) = (Kind::Directory, None);
+        let (mtime, links) = ((0, 0), 1);
+        Ok(Some(Meta { kind, size: 0, mode: 0o755, mtime, uid: 0, gid: 0, links, link_target }))
+    }
+    fn names(&self, _: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        Ok(vec![b"d".to_vec()])
+    }
+    fn open(&self, _: &[u8]) -> io::Result<Box<dyn Read + '_>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
 #[test]
 fn ten_thousand_levels_are_no_reason_to_fall_over() {
-    struct Deep;
-    impl Tree for Deep {
-        fn meta(&self, _: &[u8]) -> io::Result<Option<Meta>> {
-            let (kind, link_target) = (Kind::Directory, None);
-            let (mtime, links) = ((0, 0), 1);
-            Ok(Some(Meta { kind, size: 0, mode: 0o755, mtime, uid: 0, gid: 0, links, link_target }))
-        }
-        fn names(&self, _: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-            Ok(vec![b"d".to_vec()])
-        }
-        fn open(&self, _: &[u8]) -> io::Result<Box<dyn Read + '_>> {
-            Err(io::ErrorKind::NotFound.into())
-        }
-    }
     let side = Side { merged: &Deep, layer: None };
     let tally = changes(side, side, &options(), &mut |_| Ok(())).unwrap();
     assert_eq!(tally.entries, 0);

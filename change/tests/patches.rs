@@ -235,6 +235,10 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(lines, end)| [lines.concat(), end.to_owned()].concat().into_bytes())
 }
 
+fn side(it: Option<&(Vec<u8>, u32)>) -> Option<Version<'_>> {
+    it.map(|(content, mode)| Version { mode: *mode, content })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
@@ -246,10 +250,7 @@ proptest! {
         let mode = |executable: bool| git_mode(if executable { 0o755 } else { 0o644 }, false);
         let version = |it: &Option<(Vec<u8>, bool)>| it.clone().map(|(content, x)| (content, mode(x)));
         let (old, new) = (version(&old), version(&new));
-        fn side(it: &Option<(Vec<u8>, u32)>) -> Option<Version<'_>> {
-            it.as_ref().map(|(content, mode)| Version { mode: *mode, content })
-        }
-        let patch = unified(path.as_bytes(), side(&old), side(&new));
+        let patch = unified(path.as_bytes(), side(old.as_ref()), side(new.as_ref()));
         if old == new {
             prop_assert_eq!(patch, b"");
             return Ok(());

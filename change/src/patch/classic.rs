@@ -25,6 +25,10 @@ pub(super) fn parse(lines: &[&[u8]]) -> Result<Vec<FilePatch>, PatchError> {
             reader.next += 1;
         }
     }
+    // A header with nothing behind it says nothing.
+    reader.files.retain(|file| {
+        file.action != Action::Modify || file.mode.is_some() || !file.hunks.is_empty()
+    });
     Ok(reader.files)
 }
 
@@ -76,7 +80,10 @@ impl<'a> Reader<'a> {
             {
                 return Err(PatchError::Binary(file.to_string()));
             } else if self.at_names() {
-                self.next += 2;
+                // Those of another file begin something new.
+                if self.names_are(&file) {
+                    self.next += 2;
+                }
                 break;
             } else if text.starts_with(b"@@") || line.starts_with(b"diff --git ") {
                 break;
@@ -94,10 +101,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn names(&mut self) -> Result<(), PatchError> {
+    /// The names that stand here.
+    fn both_names(&self) -> (Vec<u8>, Vec<u8>) {
         let side = |line: &[u8]| name::parse(&line[4..]);
-        let (old, new) = (side(self.lines[self.next]), side(self.lines[self.next + 1]));
-        let (old, new) = name::stripped(old, new);
+        name::stripped(side(self.lines[self.next]), side(self.lines[self.next + 1]))
+    }
+
+    fn names_are(&self, file: &FilePatch) -> bool {
+        let (old, new) = self.both_names();
+        (old == file.old || (file.action == Action::Add && old == b"/dev/null"))
+            && (new == file.new || (file.action == Action::Delete && new == b"/dev/null"))
+    }
+
+    fn names(&mut self) -> Result<(), PatchError> {
+        let (old, new) = self.both_names();
         let nothing = |name: &[u8]| name == b"/dev/null";
         let file = match (nothing(&old), nothing(&new)) {
             (true, true) => return Err(self.malformed(self.next, "it names no file")),

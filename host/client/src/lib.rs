@@ -35,7 +35,7 @@ mod sys;
 pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
-pub use files::{FilePath, ReadQuery};
+pub use files::{DiffQuery, FilePath, ReadQuery};
 pub use location::NodeLocation;
 pub use manifest::given_file;
 pub use node::{BuildStream, Node, Output};

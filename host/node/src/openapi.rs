@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, run, services, up, workspaces,
+    environments, execs, files, network, node, ports, review, run, services, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +52,9 @@ use crate::routes::{
         files::remove,
         files::make_directory,
         files::search,
+        review::patch,
+        review::diff,
+        review::diff_patch,
         services::list,
         services::start,
         services::status,

@@ -1,6 +1,7 @@
 //! Records into payloads.
 
 mod files;
+mod review;
 
 use std::{
     fmt::Write as _,
@@ -22,6 +23,7 @@ use pyro_workspace::{
 };
 
 pub(crate) use files::{file_content, file_entry, file_status, mode, search_match};
+pub(crate) use review::{diff_result, patch_result};
 
 /// How commands reach their guest.
 pub(crate) const EXECUTION_MODE: &str = "guest_vsock";

@@ -36,13 +36,17 @@ mod warm;
 pub use creation::{Change, Creation};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
-pub use files::{FileKind, FilePart, Files, Found, Search, Searched, SearchedLine};
+pub use files::{
+    Changed, Difference, FileKind, FilePart, Files, Found, PatchedFile, Search, Searched,
+    SearchedLine,
+};
 pub use layout::occupied_bytes;
 pub use network::{GUEST_ADDRESS, Network};
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use port::{Carried, PortConnection};
 pub use published::{PortRequest, PortRow, PortState, PortStatus};
+pub use pyro_change::Status as ChangeStatus;
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRUNK_MEMORY};
 pub use pyro_relay as relay;
 pub use pyro_store::{

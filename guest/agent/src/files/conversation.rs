@@ -17,7 +17,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
-use super::{arrange, list, read, root::Root, search, write};
+use super::{arrange, changes, list, patch, read, root::Root, search, write};
 use crate::{
     agent::Agent,
     call::{refuse, reply},
@@ -129,6 +129,8 @@ pub fn is_file_call(verb: &Verb) -> bool {
             | Verb::RemoveFile(_)
             | Verb::MakeDirectory(_)
             | Verb::SearchFiles(_)
+            | Verb::ApplyPatch(_)
+            | Verb::ListChanges(_)
     )
 }
 
@@ -150,6 +152,8 @@ fn carry_out(
         Verb::RemoveFile(call) => arrange::remove(&root, &call),
         Verb::MakeDirectory(call) => arrange::make_directory(&root, &call),
         Verb::SearchFiles(call) => search::search(&root, &call, output),
+        Verb::ApplyPatch(call) => patch::patch(&root, &call, output, input),
+        Verb::ListChanges(call) => changes::list(&call, output),
         _ => Err(Refusal::UnknownCall),
     }
 }

@@ -13,10 +13,12 @@
 //! the agent wait for a file system that does not answer.
 
 mod arrange;
+mod changes;
 mod conversation;
 mod entry;
 mod lines;
 mod list;
+mod patch;
 mod read;
 mod root;
 mod search;

@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ports;
+pub(crate) mod review;
 pub(crate) mod run;
 pub(crate) mod services;
 pub(crate) mod up;
@@ -69,6 +70,9 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/files/remove", post(files::remove))
         .route("/v1/workspaces/{workspace}/files/directory", post(files::make_directory))
         .route("/v1/workspaces/{workspace}/files/search", post(files::search))
+        .route("/v1/workspaces/{workspace}/patch", post(review::patch))
+        .route("/v1/workspaces/{workspace}/diff", get(review::diff))
+        .route("/v1/workspaces/{workspace}/diff/patch", get(review::diff_patch))
         .route("/v1/workspaces/{workspace}/services", get(services::list).post(services::start))
         // Services may be called up and down.
         .route(
