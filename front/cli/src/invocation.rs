@@ -67,16 +67,7 @@ impl Invocation {
         };
         let unbuilt = matches!(
             verb,
-            "diff"
-                | "disk"
-                | "export"
-                | "file"
-                | "patch"
-                | "port"
-                | "reset"
-                | "shell"
-                | "snapshot"
-                | "sync"
+            "diff" | "export" | "file" | "patch" | "port" | "reset" | "shell" | "snapshot" | "sync"
         );
         unbuilt.then_some(shown)
     }

@@ -18,6 +18,7 @@
 //! ```
 
 mod connection;
+mod disk;
 mod documents;
 mod error;
 mod exec_stream;
@@ -32,6 +33,7 @@ mod services;
 mod start;
 mod sys;
 
+pub use disk::DiskImage;
 pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, review, run, services, up, workspaces,
+    disk, environments, execs, files, network, node, ports, review, run, services, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -55,6 +55,9 @@ use crate::routes::{
         review::patch,
         review::diff,
         review::diff_patch,
+        disk::files,
+        disk::content,
+        disk::image,
         services::list,
         services::start,
         services::status,

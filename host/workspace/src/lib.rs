@@ -16,6 +16,7 @@
 mod activity;
 mod crash;
 mod creation;
+mod disk;
 mod error;
 mod exec;
 mod files;
@@ -34,6 +35,7 @@ mod vm;
 mod warm;
 
 pub use creation::{Change, Creation};
+pub use disk::{Disk, DiskImage};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use files::{

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
-use super::{CommandArguments, FileVerb, PortVerb, ServiceVerb, VmArguments};
+use super::{CommandArguments, DiskVerb, FileVerb, PortVerb, ServiceVerb, VmArguments};
 use crate::{completion, values};
 
 #[derive(Subcommand, Debug)]
@@ -42,6 +42,12 @@ pub(crate) enum WorkspaceVerb {
         #[command(subcommand)]
         verb: FileVerb,
     },
+    /// Look at the disks of a stopped workspace, without starting it
+    #[command(arg_required_else_help = true)]
+    Disk {
+        #[command(subcommand)]
+        verb: DiskVerb,
+    },
     /// Say and see what a workspace may reach
     #[command(arg_required_else_help = true)]
     Network {
@@ -76,6 +82,7 @@ impl WorkspaceVerb {
             Self::Service { verb } => verb.json(),
             Self::Events(arguments) => arguments.json,
             Self::File { verb } => verb.json(),
+            Self::Disk { verb } => verb.json(),
             Self::Network { verb } => match verb {
                 NetworkVerb::Set(arguments) => arguments.json,
                 NetworkVerb::Show(arguments) => arguments.json,

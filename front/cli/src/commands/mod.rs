@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 mod demo;
 mod df;
+mod disk;
 pub(crate) mod doctor;
 mod env;
 mod file;
@@ -19,7 +20,8 @@ mod workspace;
 
 use crate::{
     arguments::{
-        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PortVerb, ServiceVerb, Verb, WorkspaceVerb,
+        DiskVerb, EnvVerb, FileVerb, NetworkVerb, NodeVerb, PortVerb, ServiceVerb, Verb,
+        WorkspaceVerb,
     },
     context::Context,
     error::CommandError,
@@ -70,6 +72,11 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
         WorkspaceVerb::Service { verb } => on_service(context, verb).await,
         WorkspaceVerb::File { verb } => on_file(context, verb).await,
+        WorkspaceVerb::Disk { verb } => match verb {
+            DiskVerb::List(arguments) => disk::list::list(context, &arguments).await,
+            DiskVerb::Read(arguments) => disk::read::read(context, &arguments).await,
+            DiskVerb::Export(arguments) => disk::export::export(context, &arguments).await,
+        },
         WorkspaceVerb::Network { verb } => match verb {
             NetworkVerb::Set(arguments) => workspace::network::set(context, arguments).await,
             NetworkVerb::Show(arguments) => workspace::network::show(context, &arguments).await,

@@ -12,6 +12,7 @@ use super::{ports::Ports, task::Owner};
 use crate::{
     activity::Activity,
     creation::Change,
+    disk::Started,
     error::WorkspaceError,
     network::{Network, policy_of},
     port::MOST_CONNECTIONS,
@@ -153,6 +154,10 @@ pub(crate) enum Request {
     LetGo {
         service: ServiceName,
     },
+    /// Its disks are to be read, as long as it is stopped.
+    ReadDisks {
+        reply: Reply<(Started, WorkspaceRecord)>,
+    },
     /// Services may run that did not, or the other way round.
     ServicesChanged {
         reply: Option<Reply<()>>,
@@ -277,6 +282,7 @@ impl Handle {
             activity: activity.clone(),
             running: HashMap::new(),
             ports: Ports::default(),
+            started: Started::default(),
             relay: relay.clone(),
         };
         let tasks = context.tasks.clone();

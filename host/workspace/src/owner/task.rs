@@ -15,6 +15,7 @@ use super::{
 use crate::{
     activity::{Activity, InUse},
     creation::Change,
+    disk::Started,
     error::WorkspaceError,
     exec::GRACE,
     network::{Network, policy_of},
@@ -39,6 +40,8 @@ pub(super) struct Owner {
     pub(super) running: HashMap<ExecId, InUse>,
     pub(super) relay: Relay,
     pub(super) ports: Ports,
+    /// For those who read the disks now.
+    pub(super) started: Started,
 }
 
 /// Whether the owner goes on after a request.
@@ -209,6 +212,9 @@ impl Owner {
             Request::LetGo { service } => {
                 self.let_go(&service);
                 self.settle_ports().await;
+            }
+            Request::ReadDisks { reply } => {
+                let _ = reply.send(self.read_disks());
             }
             Request::ServicesChanged { reply } => {
                 self.settle_ports().await;
