@@ -250,3 +250,24 @@ async fn blocking<T: Send + 'static>(
         Err(Problem::failed("disk_unreadable", "a disk could not be read").into())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_after_a_start_does_not_count() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&path, "content").unwrap();
+        let mut owner = Started::default();
+        let held =
+            |owner: &Started| Held { file: File::open(&path).unwrap(), started: owner.clone() };
+        let (before, mut buffer) = (held(&owner), [0; 7]);
+        before.read_exact_at(&mut buffer, 0).unwrap();
+        owner.tell();
+        before.read_exact_at(&mut buffer, 0).unwrap_err();
+        // It was stopped again.
+        held(&owner).read_exact_at(&mut buffer, 0).unwrap();
+        before.read_exact_at(&mut buffer, 0).unwrap_err();
+    }
+}

@@ -89,18 +89,21 @@ pub(crate) fn search_match(line: &SearchedLine) -> SearchMatch {
 }
 
 pub(crate) fn disk_content(handle: &Handle, part: FilePart, max_bytes: u64) -> DiskContent {
-    let file = file_content(handle, part.clone(), max_bytes, Vec::new());
+    let path_base64 = file_path::bytes(&part.found.path);
+    let end = part.offset.saturating_add(part.content.len() as u64);
+    let truncated = end < part.found.size_bytes;
+    let file = file_content(handle, part, max_bytes, Vec::new());
     DiskContent {
         workspace_id: file.workspace_id,
         path: file.path,
-        path_base64: file_path::bytes(&part.found.path),
+        path_base64,
         size_bytes: file.size_bytes,
         max_bytes,
         content: file.content,
         content_base64: file.content_base64,
         offset: file.offset,
         bytes_read: file.bytes_read,
-        truncated: part.offset.saturating_add(file.bytes_read) < part.found.size_bytes,
+        truncated,
         mode: file.mode,
     }
 }
