@@ -75,7 +75,7 @@ fn a_stopped_workspace_shows_what_its_guest_saw() {
     let workspace = home.workspace("debian:12");
     workspace
         .sh("set -e
-             mkdir -p src/deep/er; echo one > src/deep/er/one; ln -s ../deep src/link; ln -s /etc/hostname abs
+             mkdir -p src/deep/er; echo one > src/deep/er/one; ln -s ../src/deep src/link; ln -s /etc/hostname abs
              seq 100000 > numbers; truncate -s 3G sparse; echo end >> sparse; mkfifo pipe; chmod 4711 numbers
              ln src/deep/er/one hard; mkdir empty; touch -d '2001-02-03 04:05:06' old
              for n in $(seq 2000); do echo $n > src/deep/file-$n; done
@@ -109,6 +109,7 @@ fn a_stopped_workspace_shows_what_its_guest_saw() {
         assert_eq!(sha256(&home.pyro(read).ok().stdout), sum, "{path}");
     }
 
+    assert_eq!(home.pyro(["disk", "read", id, "src/link/er/one"]).ok().text(), "one");
     // As a guest resolves them, and never this host's.
     let hostname = home.pyro(["disk", "read", id, "abs"]).ok();
     assert!(!hostname.text().is_empty());
