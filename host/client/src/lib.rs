@@ -30,6 +30,7 @@ mod node;
 mod port_stream;
 mod selection;
 mod services;
+mod snapshots;
 mod start;
 mod sys;
 

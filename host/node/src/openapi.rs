@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    disk, environments, execs, files, network, node, ports, review, run, services, up, workspaces,
+    archive, disk, environments, execs, files, network, node, ports, review, run, services,
+    snapshots, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +53,8 @@ use crate::routes::{
         files::remove,
         files::make_directory,
         files::search,
+        archive::export,
+        archive::import,
         review::patch,
         review::diff,
         review::diff_patch,
@@ -69,6 +72,10 @@ use crate::routes::{
         services::logs,
         services::stream_logs,
         services::events,
+        snapshots::create,
+        snapshots::list,
+        snapshots::delete,
+        snapshots::reset,
         network::status,
         network::set,
         network::log,

@@ -1,17 +1,25 @@
 //! Files of a workspace, by its guest: what it tells is a stranger's, so it is bounded here.
 
+use std::{io, time::Duration};
+
 use bytes::Bytes;
 use pyro_change::Status;
 use pyro_link::{FilePiece, FileReader, Link};
 use pyro_wire::{
     ApplyPatch, ChangeStatus, EditFile, FileEntry, ListChanges, ListFiles, MakeDirectory, MoveFile,
-    ReadFile, RemoveFile, SearchFiles, StatFile, WriteFile, call::Verb, file_outcome,
+    PackFiles, ReadFile, RemoveFile, SearchFiles, StatFile, UnpackFiles, WriteFile, call::Verb,
+    file_outcome,
 };
+
+use tokio::sync::mpsc;
 
 use crate::{LinkError, error::WorkspaceError, exec::InUseGuard, owner::Handle};
 
 /// Names and texts that are kept of one answer, bytes.
 const MOST_TEXT: usize = 64 << 20;
+
+/// How long a guest that broke a stream off may take to say why.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What a name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,6 +168,40 @@ pub struct Changed {
     pub patch: Option<Vec<u8>>,
     /// There would be one, but for a limit.
     pub patch_left_out: bool,
+}
+
+/// A tar that is on its way out of a workspace.
+#[derive(Debug)]
+pub struct Packed {
+    /// What is packed.
+    pub found: Found,
+    reader: FileReader,
+    _in_use: InUseGuard,
+}
+
+impl Packed {
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, WorkspaceError> {
+        const DOING: &str = "export the files";
+        match self.reader.next().await.map_err(WorkspaceError::guest(DOING))? {
+            FilePiece::Data(bytes) => Ok(Some(bytes)),
+            FilePiece::Told(told) => match *told {
+                file_outcome::Result::Packed(_) => Ok(None),
+                _ => Err(mismatch(DOING)),
+            },
+        }
+    }
+}
+
+/// What came of a tar that was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unpacked {
+    /// Names.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Names that were removed, because they did not come.
+    pub removed: u64,
 }
 
 /// The files of a workspace that runs, in use for as long as this lives.
@@ -460,6 +502,64 @@ impl Files {
                     _ => return Err(mismatch(DOING)),
                 },
             }
+        }
+    }
+}
+
+impl Files {
+    /// Gives a file or a directory as a tar: all of it, or only some paths in it, or what is different.
+    pub async fn pack(
+        self,
+        path: Vec<u8>,
+        changed: bool,
+        paths: Vec<Vec<u8>>,
+    ) -> Result<Packed, WorkspaceError> {
+        let paths = paths.into_iter().map(Into::into).collect();
+        let call = PackFiles { path: path.into(), changed, paths };
+        let packed = self.link.pack_files(call).await;
+        let (entry, reader) = packed.map_err(WorkspaceError::guest("export the files"))?;
+        Ok(Packed { found: found(entry), reader, _in_use: self._in_use })
+    }
+
+    /// Takes a tar into a directory, each file whole or not at all. `body` gives its bytes, piece by piece.
+    pub async fn unpack(
+        &self,
+        path: Vec<u8>,
+        delete: bool,
+        body: &mut mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<Unpacked, WorkspaceError> {
+        const DOING: &str = "take the files in";
+        let failed = || WorkspaceError::guest(DOING);
+        let call = Verb::UnpackFiles(UnpackFiles { path: path.into(), delete });
+        let (mut reader, mut writer) = self.link.send_files(call).await.map_err(failed())?;
+        let sending = async {
+            while let Some(piece) = body.recv().await {
+                match piece {
+                    Ok(bytes) => writer.send(bytes).await?,
+                    // Who sent it has gone: the guest sees that by a stream without an end.
+                    Err(error) => return Err(LinkError::Lost(error)),
+                }
+            }
+            writer.end().await
+        };
+        let told = tokio::select! {
+            biased;
+            told = reader.told() => told,
+            sent = sending => match sent {
+                Ok(()) => reader.told().await,
+                Err(error) => {
+                    // A guest that wants no more says why.
+                    let told = tokio::time::timeout(LAST_WORD, reader.told()).await;
+                    let refused = told.ok().filter(|told| matches!(told, Err(LinkError::Guest { .. })));
+                    refused.unwrap_or(Err(error))
+                }
+            },
+        };
+        match told.map_err(failed())? {
+            file_outcome::Result::Unpacked(tally) => {
+                Ok(Unpacked { entries: tally.entries, bytes: tally.bytes, removed: tally.removed })
+            }
+            _ => Err(mismatch(DOING)),
         }
     }
 }

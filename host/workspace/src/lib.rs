@@ -14,6 +14,7 @@
 //! was seen, never a guess: where nobody saw the end, it is lost, with a reason.
 
 mod activity;
+mod checkpoint;
 mod crash;
 mod creation;
 mod disk;
@@ -34,13 +35,14 @@ mod template;
 mod vm;
 mod warm;
 
+pub use checkpoint::{BASELINE, WasReset};
 pub use creation::{Change, Creation};
 pub use disk::{Disk, DiskImage};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use files::{
-    Changed, Difference, FileKind, FilePart, Files, Found, PatchedFile, Search, Searched,
-    SearchedLine,
+    Changed, Difference, FileKind, FilePart, Files, Found, Packed, PatchedFile, Search, Searched,
+    SearchedLine, Unpacked,
 };
 pub use layout::occupied_bytes;
 pub use network::{GUEST_ADDRESS, Network};
@@ -53,7 +55,7 @@ pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRU
 pub use pyro_relay as relay;
 pub use pyro_store::{
     ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, ServiceEvent,
-    ServiceRecord, WorkspaceKind, WorkspaceRecord,
+    ServiceRecord, SnapshotRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use pyro_change::{Change, Kind, Layer, Marker, Meta, Options, Side, Status, Tree, changes};
+use pyro_change::{Change, Kind, Layer, Marker, Meta, Options, Side, Status, Tally, Tree, changes};
 use pyro_wire::{ChangeStatus, FileEntry, FileKind, FileTally, ListChanges, file_outcome};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fgetxattr, fstat, openat, openat2,
@@ -30,16 +30,57 @@ use crate::{
 /// Of one piece of a patch, bytes.
 const PIECE: usize = 32 << 10;
 
-/// Tells what is different.
-pub(super) fn list(call: &ListChanges, output: &Output) -> Result<Ending, Refusal> {
-    let unreadable = |error: io::Error| Refusal::File {
-        path: workload::WORKSPACE.to_owned(),
-        problem: FileProblem::of(error),
-    };
+/// Changes of which only the paths are wanted.
+const MOST_PATHS: u64 = 1_000_000;
+
+fn unreadable(error: io::Error) -> Refusal {
+    let path = workload::WORKSPACE.to_owned();
+    Refusal::File { path, problem: FileProblem::of(error) }
+}
+
+/// Compares what is with what was.
+fn compare(
+    options: &Options,
+    tell: &mut dyn FnMut(Change) -> io::Result<()>,
+) -> Result<Tally, Refusal> {
     let open = |path: String| Directory::open(&path).map_err(unreadable);
     let now = open(workload::WORKSPACE.to_owned())?;
     let was = open(drives::seed())?;
     let upper = open(format!("{}/workspace/upper", workload::DISK))?;
+    let now_side = Side { merged: &now, layer: Some(&upper) };
+    let was_side = Side { merged: &was, layer: None };
+    changes(now_side, was_side, options, tell).map_err(unreadable)
+}
+
+/// The paths that are different and there, relative to `/workspace`: within some of it, or all.
+pub(super) fn paths(within: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Refusal> {
+    let options = Options {
+        paths: within,
+        renames: false,
+        patches: false,
+        most_patch_bytes: 0,
+        most_patches_bytes: 0,
+        digests: false,
+        most_entries: MOST_PATHS,
+    };
+    let mut paths = Vec::new();
+    let mut keep = |change: Change| {
+        if change.now.is_some() {
+            paths.push(change.path);
+        }
+        Ok(())
+    };
+    if compare(&options, &mut keep)?.truncated {
+        return Err(Refusal::File {
+            path: workload::WORKSPACE.to_owned(),
+            problem: FileProblem::TooLarge(MOST_PATHS),
+        });
+    }
+    Ok(paths)
+}
+
+/// Tells what is different.
+pub(super) fn list(call: &ListChanges, output: &Output) -> Result<Ending, Refusal> {
     let options = Options {
         paths: call.paths.iter().map(|path| path.to_vec()).collect(),
         renames: call.renames,
@@ -57,13 +98,11 @@ pub(super) fn list(call: &ListChanges, output: &Output) -> Result<Ending, Refusa
             io::Error::from(io::ErrorKind::ConnectionReset)
         })
     };
-    let now_side = Side { merged: &now, layer: Some(&upper) };
-    let was_side = Side { merged: &was, layer: None };
-    let tally = changes(now_side, was_side, &options, &mut tell);
+    let tally = compare(&options, &mut tell);
     if gone {
         return Err(Refusal::Interrupted);
     }
-    let tally = tally.map_err(unreadable)?;
+    let tally = tally?;
     let told =
         FileTally { entries: tally.entries, truncated: tally.truncated, ..FileTally::default() };
     Ok(Ending::outcome(file_outcome::Result::Changes(told)))
