@@ -65,10 +65,8 @@ impl Invocation {
         } else {
             return None;
         };
-        let unbuilt = matches!(
-            verb,
-            "diff" | "disk" | "export" | "file" | "patch" | "port" | "shell" | "sync"
-        );
+        let unbuilt =
+            matches!(verb, "diff" | "export" | "file" | "patch" | "port" | "shell" | "sync");
         unbuilt.then_some(shown)
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Times are Unix seconds (floating point), sizes bytes unless the name says otherwise.
 
+mod disk;
 mod environment;
 mod exec;
 mod file;
@@ -17,6 +18,7 @@ mod stream;
 mod up;
 mod workspace;
 
+pub use disk::{DiskContent, DiskList, ExportedDisk};
 pub use environment::{
     BuildEvent, DeletedEnvironment, Environment, EnvironmentCatalog, ImportedEnvironment,
     PrunedEnvironments,

@@ -98,6 +98,15 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// A file of this host could not be written.
+    #[error("cannot write {}", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The record of chosen workspaces could not be read or written.
     #[error("cannot use the record of chosen workspaces")]
     Selections {
@@ -122,6 +131,10 @@ impl ClientError {
             Self::Lost { .. } | Self::StreamLost { .. } => "node_connection_lost",
             Self::Reply { .. } => "node_reply_invalid",
             Self::Body { .. } => "input_unreadable",
+            Self::Output { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "output_exists"
+            }
+            Self::Output { .. } => "output_failed",
         }
     }
 }
@@ -143,6 +156,10 @@ impl From<ClientError> for Problem {
             }
             ClientError::Lost { .. } | ClientError::StreamLost { .. } => {
                 problem.hint("see what became of it with: pyro workspace list")
+            }
+            ClientError::Output { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                problem.kind = Kind::Conflict;
+                problem.hint("nothing is written over: choose another path")
             }
             ClientError::Reply { detail, .. } => problem
                 .cause(detail)

@@ -19,6 +19,7 @@
 
 mod archive;
 mod connection;
+mod disk;
 mod documents;
 mod error;
 mod exec_stream;
@@ -36,6 +37,7 @@ mod start;
 mod sys;
 
 pub use archive::{ArchiveStream, ExportQuery, Exported, Format, Push, Rules, Survey, Tally};
+pub use disk::DiskImage;
 pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};

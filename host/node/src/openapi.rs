@@ -3,8 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    archive, environments, execs, files, network, node, ports, review, run, services, snapshots,
-    up, workspaces,
+    archive, disk, environments, execs, files, network, node, ports, review, run, services,
+    snapshots, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -58,6 +58,9 @@ use crate::routes::{
         review::patch,
         review::diff,
         review::diff_patch,
+        disk::files,
+        disk::content,
+        disk::image,
         services::list,
         services::start,
         services::status,

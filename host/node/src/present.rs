@@ -22,7 +22,9 @@ use pyro_workspace::{
     relay::{Entry, Protocol, Verdict},
 };
 
-pub(crate) use files::{artifact_type, file_content, file_entry, file_status, mode, search_match};
+pub(crate) use files::{
+    artifact_type, disk_content, file_content, file_entry, file_status, mode, search_match,
+};
 pub(crate) use review::{diff_result, patch_result};
 
 /// How commands reach their guest.

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use pyro_core::{ExecId, Problem, SnapshotName, WorkspaceId, is_disk_full};
+use pyro_disk::DiskError;
 use pyro_link::LinkError;
 use pyro_store::StoreError;
 
@@ -46,6 +47,18 @@ pub enum WorkspaceError {
     /// The workspace is stopped and was not to be started.
     #[error("workspace {0} is stopped")]
     Stopped(WorkspaceId),
+    /// The workspace runs, and what was asked is for stopped ones.
+    #[error("workspace {0} is running")]
+    Running(WorkspaceId),
+    /// A disk of a stopped workspace could not be read.
+    #[error("cannot read the disks of workspace {id}")]
+    Disk {
+        /// The workspace.
+        id: WorkspaceId,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
     /// The phase does not allow it.
     #[error("cannot do that to workspace {id}")]
     Refused {
@@ -182,6 +195,28 @@ pub(crate) fn state_unwritable(error: &(dyn std::error::Error + 'static)) -> Pro
         .hint("check the state directory's permissions and the disk's free space")
 }
 
+/// Why a disk was not read.
+fn disk_unread(id: WorkspaceId, error: &DiskError) -> Problem {
+    let text = error.to_string();
+    match error {
+        DiskError::NotFound(_) => Problem::not_found("file_not_found", text),
+        DiskError::NotDirectory(_) => Problem::invalid("file_not_directory", text),
+        DiskError::IsDirectory(_) => {
+            Problem::invalid("file_is_directory", text).hint("list it, or name a file in it")
+        }
+        DiskError::NotRegular(_) => Problem::invalid("file_not_regular", text),
+        DiskError::Loop(_) => Problem::invalid("invalid_path", text),
+        DiskError::TooLarge(_) => Problem::invalid("file_too_large", text),
+        DiskError::NeedsRecovery(_) => {
+            Problem::conflict("disk_needs_recovery", text).hint(format!(
+                "start it and stop it once: `pyro start {id}`, then `pyro workspace stop {id}`"
+            ))
+        }
+        _ => Problem::from_error("disk_unreadable", error)
+            .hint("`pyro workspace disk export` takes the disk out as it is"),
+    }
+}
+
 /// What to do about what a guest has refused.
 fn hint_of(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -227,6 +262,14 @@ impl From<WorkspaceError> for Problem {
                 Self::conflict("workspace_stopped", format!("workspace {id} is stopped"))
                     .hint(format!("`pyro start {id}` starts it; without --no-start this verb does"))
             }
+            WorkspaceError::Running(id) => {
+                let text =
+                    format!("workspace {id} is running: its disks change while they are read");
+                Self::conflict("workspace_running", text).hint(format!(
+                    "`pyro workspace stop {id}` stops it; `pyro file` reads while it runs"
+                ))
+            }
+            WorkspaceError::Disk { id, source } => disk_unread(id, &source),
             WorkspaceError::Refused { id, refusal } => {
                 let code = match refusal {
                     Refusal::Deleting => "workspace_deleting",

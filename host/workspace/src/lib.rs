@@ -17,6 +17,7 @@ mod activity;
 mod checkpoint;
 mod crash;
 mod creation;
+mod disk;
 mod error;
 mod exec;
 mod files;
@@ -36,6 +37,7 @@ mod warm;
 
 pub use checkpoint::{BASELINE, WasReset};
 pub use creation::{Change, Creation};
+pub use disk::{Disk, DiskImage};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use files::{

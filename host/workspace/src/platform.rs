@@ -13,6 +13,7 @@ use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, 
 use tokio::sync::{OnceCell, RwLock};
 
 use crate::{
+    disk::DiskFiles,
     error::{WorkspaceError, state_unwritable},
     layout::Layout,
     registry::Settings,
@@ -152,6 +153,25 @@ impl Platform {
             pyro_image::disk::create_workspace(&images, &disk, size)?;
             pyro_image::disk::create_agent(&images, &agent)?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Where the disks of a workspace are, as they are when it is started.
+    pub(crate) async fn disk_files(
+        &self,
+        layout: &Layout,
+        record: &WorkspaceRecord,
+    ) -> Result<DiskFiles, WorkspaceError> {
+        let _held = self.images_held.read().await;
+        let images = self.images.clone();
+        let digest = root_digest(record)?;
+        let (link, workspace) = (layout.root_link(record.id), layout.disk(record.id));
+        let missing = missing_image(record);
+        blocking(move || {
+            let linked = || Some(link).filter(|link| link.exists());
+            let root = images.environment_root(&digest).or_else(linked).ok_or(missing)?;
+            Ok(DiskFiles { root, seed: pyro_image::seed::empty(&images)?, workspace })
         })
         .await
     }

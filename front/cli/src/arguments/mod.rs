@@ -1,6 +1,7 @@
 //! The command line as types: every verb with its flags and help.
 
 mod command;
+mod disk;
 mod env;
 mod file;
 mod host;
@@ -15,6 +16,7 @@ mod workspace;
 use clap::{Parser, Subcommand};
 
 pub(crate) use command::{CommandArguments, RunArguments, VmArguments};
+pub(crate) use disk::{DiskExportArguments, DiskListArguments, DiskReadArguments, DiskVerb};
 pub(crate) use env::{
     BuildArguments, DeleteEnvironmentArguments, EnvVerb, ImportArguments, InspectArguments,
 };

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    CommandArguments, CopyArguments, DiffArguments, ExportArguments, FileVerb, PatchVerb, PortVerb,
-    ResetArguments, ServiceVerb, SnapshotVerb, SyncVerb, VmArguments,
+    CommandArguments, CopyArguments, DiffArguments, DiskVerb, ExportArguments, FileVerb, PatchVerb,
+    PortVerb, ResetArguments, ServiceVerb, SnapshotVerb, SyncVerb, VmArguments,
 };
 use crate::{completion, values};
 
@@ -44,6 +44,12 @@ pub(crate) enum WorkspaceVerb {
     File {
         #[command(subcommand)]
         verb: FileVerb,
+    },
+    /// Look at the disks of a stopped workspace, without starting it
+    #[command(arg_required_else_help = true)]
+    Disk {
+        #[command(subcommand)]
+        verb: DiskVerb,
     },
     Diff(DiffArguments),
     Export(ExportArguments),
@@ -102,6 +108,7 @@ impl WorkspaceVerb {
             Self::Service { verb } => verb.json(),
             Self::Events(arguments) => arguments.json,
             Self::File { verb } => verb.json(),
+            Self::Disk { verb } => verb.json(),
             Self::Diff(arguments) => arguments.json,
             Self::Export(arguments) => arguments.json,
             Self::Sync { verb } => verb.json(),

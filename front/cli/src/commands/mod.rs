@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 mod demo;
 mod df;
+mod disk;
 pub(crate) mod doctor;
 mod env;
 mod file;
@@ -22,8 +23,8 @@ mod workspace;
 
 use crate::{
     arguments::{
-        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PatchVerb, PortVerb, ServiceVerb, SnapshotVerb,
-        SyncVerb, Verb, WorkspaceVerb,
+        DiskVerb, EnvVerb, FileVerb, NetworkVerb, NodeVerb, PatchVerb, PortVerb, ServiceVerb,
+        SnapshotVerb, SyncVerb, Verb, WorkspaceVerb,
     },
     context::Context,
     error::CommandError,
@@ -80,6 +81,11 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
             SyncVerb::Pull(arguments) => transfer::pull::pull(context, arguments).await,
         },
         WorkspaceVerb::Copy(arguments) => transfer::copy::copy(context, arguments).await,
+        WorkspaceVerb::Disk { verb } => match verb {
+            DiskVerb::List(arguments) => disk::list::list(context, &arguments).await,
+            DiskVerb::Read(arguments) => disk::read::read(context, &arguments).await,
+            DiskVerb::Export(arguments) => disk::export::export(context, &arguments).await,
+        },
         WorkspaceVerb::Diff(arguments) => review::diff::diff(context, arguments).await,
         WorkspaceVerb::Patch { verb: PatchVerb::Apply(arguments) } => {
             review::patch::apply(context, arguments).await

@@ -1,6 +1,6 @@
 //! Files and what is in them, into payloads.
 
-use pyro_api::{FileContent, FileEntry, FileStatus, SearchMatch};
+use pyro_api::{DiskContent, FileContent, FileEntry, FileStatus, SearchMatch};
 use pyro_workspace::{FileKind, FilePart, Files, Found, Handle, SearchedLine};
 
 use super::EXECUTION_MODE;
@@ -53,7 +53,7 @@ pub(crate) fn file_content(
 ) -> FileContent {
     let bytes_read = part.content.len() as u64;
     // Of a file that only exists when it is read (as those of /proc), the size says nothing.
-    let truncated = part.offset + bytes_read < part.found.size_bytes
+    let truncated = part.offset.saturating_add(bytes_read) < part.found.size_bytes
         || bytes_read == max_bytes && part.found.size_bytes == 0;
     let (content, content_base64) = match String::from_utf8(part.content) {
         Ok(text) => (text, None),
@@ -85,5 +85,25 @@ pub(crate) fn search_match(line: &SearchedLine) -> SearchMatch {
         line_number: line.number,
         line: file_path::text(&line.line),
         context: line.is_context,
+    }
+}
+
+pub(crate) fn disk_content(handle: &Handle, part: FilePart, max_bytes: u64) -> DiskContent {
+    let path_base64 = file_path::bytes(&part.found.path);
+    let end = part.offset.saturating_add(part.content.len() as u64);
+    let truncated = end < part.found.size_bytes;
+    let file = file_content(handle, part, max_bytes, Vec::new());
+    DiskContent {
+        workspace_id: file.workspace_id,
+        path: file.path,
+        path_base64,
+        size_bytes: file.size_bytes,
+        max_bytes,
+        content: file.content,
+        content_base64: file.content_base64,
+        offset: file.offset,
+        bytes_read: file.bytes_read,
+        truncated,
+        mode: file.mode,
     }
 }

@@ -1,6 +1,7 @@
 //! The routes, by noun.
 
 pub(crate) mod archive;
+pub(crate) mod disk;
 pub(crate) mod environments;
 pub(crate) mod execs;
 pub(crate) mod files;
@@ -76,6 +77,9 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/patch", post(review::patch))
         .route("/v1/workspaces/{workspace}/diff", get(review::diff))
         .route("/v1/workspaces/{workspace}/diff/patch", get(review::diff_patch))
+        .route("/v1/workspaces/{workspace}/disk/files", get(disk::files))
+        .route("/v1/workspaces/{workspace}/disk/content", get(disk::content))
+        .route("/v1/workspaces/{workspace}/disk/image", get(disk::image))
         .route("/v1/workspaces/{workspace}/services", get(services::list).post(services::start))
         // Services may be called up and down.
         .route(

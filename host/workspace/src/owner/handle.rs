@@ -13,6 +13,7 @@ use crate::{
     activity::Activity,
     checkpoint::{CopyJob, WasReset},
     creation::Change,
+    disk::Started,
     error::WorkspaceError,
     network::{Network, policy_of},
     port::MOST_CONNECTIONS,
@@ -173,6 +174,10 @@ pub(crate) enum Request {
     LetGo {
         service: ServiceName,
     },
+    /// Its disks are to be read, as long as it is stopped.
+    ReadDisks {
+        reply: Reply<(Started, WorkspaceRecord)>,
+    },
     /// Services may run that did not, or the other way round.
     ServicesChanged {
         reply: Option<Reply<()>>,
@@ -297,6 +302,7 @@ impl Handle {
             activity: activity.clone(),
             running: HashMap::new(),
             ports: Ports::default(),
+            started: Started::default(),
             copying: None,
             relay: relay.clone(),
         };

@@ -12,12 +12,13 @@ use super::{
     task::Owner,
 };
 use crate::{
+    disk::Started,
     error::{WorkspaceError, with_sources},
     network::NetworkFollower,
     platform::Way,
     registry::{entropy, now_nanos},
     service::ServiceFollower,
-    state::Event,
+    state::{Event, Refusal},
     vm::{Ending, Vm},
 };
 
@@ -76,6 +77,8 @@ impl Owner {
         if !self.enter(Event::StartRequested)? {
             return Ok(false);
         }
+        // Whoever reads the disks has to notice before a guest writes to them.
+        self.started.tell();
         self.context.crash.reached("start:announced");
         let launched = self.launch("start").await;
         if let Err(error) = &launched {
@@ -85,6 +88,18 @@ impl Owner {
         }
         self.settle_ports().await;
         launched.map(|()| true)
+    }
+
+    /// Lets somebody read the disks until it is started.
+    pub(super) fn read_disks(&self) -> Result<(Started, WorkspaceRecord), WorkspaceError> {
+        let (id, phase) = (self.record.id, self.record.phase);
+        let refused = |refusal| Err(WorkspaceError::Refused { id, refusal });
+        match phase {
+            Phase::Stopped => Ok((self.started.clone(), self.record.clone())),
+            Phase::Started | Phase::Starting | Phase::Stopping => Err(WorkspaceError::Running(id)),
+            Phase::Creating => refused(Refusal::Creating),
+            Phase::Deleting => refused(Refusal::Deleting),
+        }
     }
 
     /// Both phases of the boot. `operation` names the crash points.

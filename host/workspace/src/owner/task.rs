@@ -16,6 +16,7 @@ use crate::{
     activity::{Activity, InUse},
     checkpoint::Copying,
     creation::Change,
+    disk::Started,
     error::WorkspaceError,
     exec::GRACE,
     network::{Network, policy_of},
@@ -40,6 +41,8 @@ pub(super) struct Owner {
     pub(super) running: HashMap<ExecId, InUse>,
     pub(super) relay: Relay,
     pub(super) ports: Ports,
+    /// For those who read the disks now.
+    pub(super) started: Started,
     /// The newest copy of the disk that was begun.
     pub(super) copying: Option<Copying>,
 }
@@ -224,6 +227,9 @@ impl Owner {
             Request::LetGo { service } => {
                 self.let_go(&service);
                 self.settle_ports().await;
+            }
+            Request::ReadDisks { reply } => {
+                let _ = reply.send(self.read_disks());
             }
             Request::ServicesChanged { reply } => {
                 self.settle_ports().await;

@@ -27,9 +27,21 @@ pub(in crate::commands) async fn list(
         return Ok(0);
     }
     notices(printer, &list.notices);
-    let below = format!("{}/", list.path.trim_end_matches('/'));
-    let rows: Vec<_> = list
-        .entries
+    printer.data(&entries_table(printer, &list.path, &list.entries))?;
+    if list.truncated {
+        printer.notice("there is more than is shown: list a directory in it");
+    }
+    Ok(0)
+}
+
+/// The entries of a directory, their names without its path.
+pub(in crate::commands) fn entries_table(
+    printer: Printer,
+    directory: &str,
+    entries: &[FileEntry],
+) -> String {
+    let below = format!("{}/", directory.trim_end_matches('/'));
+    let rows: Vec<_> = entries
         .iter()
         .map(|entry| {
             let shown = entry.path.strip_prefix(&below).unwrap_or(&entry.path);
@@ -45,11 +57,7 @@ pub(in crate::commands) async fn list(
             ]
         })
         .collect();
-    printer.data(&table(["MODE", "SIZE", "MODIFIED", "NAME"], &rows))?;
-    if list.truncated {
-        printer.notice("there is more than is shown: list a directory in it");
-    }
-    Ok(0)
+    table(["MODE", "SIZE", "MODIFIED", "NAME"], &rows)
 }
 
 fn name(printer: Printer, shown: &str, entry: &FileEntry) -> String {
