@@ -11,6 +11,7 @@ mod file;
 mod network;
 mod node;
 mod port;
+mod seed;
 mod service;
 mod stream;
 mod up;
@@ -40,6 +41,7 @@ pub use pyro_core::{
     Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,
     RestartPolicy, ServiceName, ServiceSpec, ServiceState,
 };
+pub use seed::{Seed, SeedChoice};
 pub use service::{
     DeletedService, ListeningPort, LogBytes, RestartService, Service, ServiceExit, ServiceList,
     ServiceLogEntry, ServiceLogs, ServiceProbe, SignalService, StartService, StartedService,

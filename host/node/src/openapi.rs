@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, run, services, up, workspaces,
+    environments, execs, files, network, node, ports, run, seeds, services, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ use crate::routes::{
         environments::build,
         environments::import,
         environments::prune,
+        seeds::make,
+        seeds::find,
         workspaces::list,
         workspaces::create,
         workspaces::status,

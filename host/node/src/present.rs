@@ -154,13 +154,7 @@ pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace
         allow_host_compat: false,
         execution_mode: execution_mode.into(),
         workspace_path: WORKSPACE_PATH.into(),
-        workspace_seed: WorkspaceSeed {
-            mode: "empty".into(),
-            seed_path: None,
-            destination: WORKSPACE_PATH.into(),
-            entry_count: 0,
-            bytes_written: 0,
-        },
+        workspace_seed: workspace_seed(record.seed.as_ref()),
         secrets: Vec::new(),
         command_count: record.command_count,
         last_command: record.last_command.as_ref().map(|last| WorkspaceLastCommand {
@@ -180,6 +174,18 @@ pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace
         accelerated: record.accelerated,
         disk_bytes: handle.disk_bytes(),
         workload_restarts: record.workload_restarts,
+    }
+}
+
+fn workspace_seed(seed: Option<&SeedRecord>) -> WorkspaceSeed {
+    WorkspaceSeed {
+        mode: seed.map_or("empty", |seed| seed.mode.as_str()).into(),
+        seed_path: seed.and_then(|seed| seed.path.clone()),
+        destination: WORKSPACE_PATH.into(),
+        entry_count: seed.map_or(0, |seed| seed.entry_count),
+        bytes_written: seed.map_or(0, |seed| seed.bytes),
+        seed_digest: seed.map(|seed| seed.digest.clone()),
+        reused: seed.is_some_and(|seed| seed.reused),
     }
 }
 

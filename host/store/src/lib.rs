@@ -14,6 +14,7 @@ mod store;
 
 pub use record::{
     ExecRecord, ExecState, LastCommand, NetworkPolicy, NetworkRecord, OnExpiry, Phase,
-    PublishedPort, ServiceEvent, ServiceExit, ServiceRecord, WorkspaceKind, WorkspaceRecord,
+    PublishedPort, SeedMode, SeedRecord, ServiceEvent, ServiceExit, ServiceRecord, WorkspaceKind,
+    WorkspaceRecord,
 };
 pub use store::{Store, StoreError};

@@ -89,6 +89,9 @@ pub enum WorkspaceError {
         /// The last lines of the guest's console.
         console: Vec<String>,
     },
+    /// A seed that a workspace is to begin with is not in the cache.
+    #[error("there is no seed {0}")]
+    SeedNotFound(pyro_image::Digest),
     /// Already told in full by a layer below.
     #[error("{0}")]
     Told(Problem),
@@ -184,6 +187,10 @@ impl From<WorkspaceError> for Problem {
                 format!("workspace {workspace} has no exec {reference:?}"),
             )
             .hint(format!("`pyro ps {workspace}` lists its execs")),
+            WorkspaceError::SeedNotFound(digest) => {
+                Self::not_found("seed_not_found", format!("there is no seed {digest}"))
+                    .hint("its files are to be sent again: it was not used, and pruned")
+            }
             WorkspaceError::ExecEnded(exec) => {
                 Self::conflict("exec_ended", format!("exec {exec} has ended"))
             }

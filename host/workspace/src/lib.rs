@@ -33,7 +33,7 @@ mod template;
 mod vm;
 mod warm;
 
-pub use creation::{Change, Creation};
+pub use creation::{Change, Creation, SeedChoice};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
 pub use files::{FileKind, FilePart, Files, Found, Search, Searched, SearchedLine};
@@ -46,8 +46,8 @@ pub use published::{PortRequest, PortRow, PortState, PortStatus};
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRUNK_MEMORY};
 pub use pyro_relay as relay;
 pub use pyro_store::{
-    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, ServiceEvent,
-    ServiceRecord, WorkspaceKind, WorkspaceRecord,
+    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, SeedMode, SeedRecord,
+    ServiceEvent, ServiceRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};
