@@ -6,6 +6,8 @@
 
 mod beneath;
 mod error;
+#[cfg(feature = "host")]
+pub mod host;
 mod limits;
 mod member;
 mod name;
@@ -22,5 +24,5 @@ pub use limits::{Limits, Tally};
 pub use member::Kind;
 pub use name::{NAME_MAX, PATH_MAX, SafeName};
 pub use pack::{Cancel, Exclude, PackOptions, Progress, pack};
-pub use rewrite::rewrite;
+pub use rewrite::{rewrite, rewrite_watched};
 pub use unpack::{Overwrite, UnpackOptions, unpack};

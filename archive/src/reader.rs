@@ -16,6 +16,8 @@ use crate::writer::BLOCK;
 const MAX_RECORDS: u64 = 1 << 20;
 /// The most zeros that are read after the end mark.
 const MAX_TAIL: u64 = 64 << 20;
+/// The most global headers between two members.
+const MAX_GLOBALS: u32 = 16;
 const BUFFER: usize = 256 * 1024;
 
 type Block = [u8; BLOCK];
@@ -78,6 +80,14 @@ impl<'a> Reader<'a> {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(self.truncated());
                 }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+                    ) =>
+                {
+                    return Err(self.malformed("it cannot be decompressed"));
+                }
                 Err(source) => {
                     return Err(Error::Source { member: shown(&self.member), source });
                 }
@@ -133,6 +143,7 @@ impl<'a> Reader<'a> {
         (self.left, self.padding) = (0, 0);
         let mut extended = Extended::default();
         let (mut seen_pax, mut long_name, mut long_link) = (false, None, None);
+        let mut globals = 0;
         loop {
             let mut block = [0; BLOCK];
             self.exact(&mut block)?;
@@ -151,7 +162,8 @@ impl<'a> Reader<'a> {
                     let records = self.extension(size, MAX_RECORDS)?;
                     self.records(&records, &mut extended, false)?;
                 }
-                b'g' => {
+                b'g' if globals < MAX_GLOBALS => {
+                    globals += 1;
                     let records = self.extension(size, MAX_RECORDS)?;
                     let mut global = Extended::default();
                     self.records(&records, &mut global, true)?;
@@ -159,7 +171,9 @@ impl<'a> Reader<'a> {
                 }
                 b'L' if long_name.is_none() => long_name = Some(self.long(size)?),
                 b'K' if long_link.is_none() => long_link = Some(self.long(size)?),
-                b'x' | b'L' | b'K' => return Err(self.malformed("an extended header comes twice")),
+                b'x' | b'L' | b'K' | b'g' => {
+                    return Err(self.malformed("an extended header comes twice"));
+                }
                 _ => {
                     extended.name = extended.name.or(long_name);
                     extended.link = extended.link.or(long_link);
@@ -187,17 +201,7 @@ impl<'a> Reader<'a> {
     }
 
     fn verify(&self, block: &Block) -> Result<(), Error> {
-        let said = self.number(&block[148..156], "no tar header")?;
-        let sum = |value: fn(u8) -> i64| -> i64 {
-            block
-                .iter()
-                .enumerate()
-                .map(|(at, byte)| value(if (148..156).contains(&at) { b' ' } else { *byte }))
-                .sum()
-        };
-        // Old tars summed signed characters.
-        let said = i64::try_from(said).unwrap_or(-1);
-        if said == sum(i64::from) || said == sum(|byte| i64::from(byte.cast_signed())) {
+        if verified(block) {
             return Ok(());
         }
         Err(self.malformed("the checksum of its header is wrong"))
@@ -441,6 +445,21 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether a block is a header with the right checksum.
+pub(crate) fn verified(block: &Block) -> bool {
+    let sum = |value: fn(u8) -> i128| -> i128 {
+        block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| value(if (148..156).contains(&at) { b' ' } else { *byte }))
+            .sum()
+    };
+    // Old tars summed signed characters.
+    signed(&block[148..156]).is_some_and(|said| {
+        said == sum(i128::from) || said == sum(|byte| i128::from(byte.cast_signed()))
+    })
 }
 
 fn segments(numbers: &[u64], size: u64, stored: u64) -> Option<Vec<Segment>> {

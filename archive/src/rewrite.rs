@@ -11,7 +11,7 @@ use crate::limits::Meter;
 use crate::member::{Kind, Mtime, Segment};
 use crate::reader::Reader;
 use crate::writer::{Head, Writer};
-use crate::{Error, Limits, SafeName, Tally};
+use crate::{Cancel, Error, Limits, Progress, SafeName, Tally};
 
 /// Checks the archive `source` and writes it to `sink` in canonical form, with its end mark.
 ///
@@ -21,6 +21,17 @@ pub fn rewrite(
     source: &mut dyn std::io::Read,
     sink: &mut dyn std::io::Write,
     limits: &Limits,
+) -> Result<Tally, Error> {
+    rewrite_watched(source, sink, limits, None, None)
+}
+
+/// [`rewrite`], for whoever wants to see it or to stop it.
+pub fn rewrite_watched(
+    source: &mut dyn std::io::Read,
+    sink: &mut dyn std::io::Write,
+    limits: &Limits,
+    mut progress: Option<Progress<'_>>,
+    cancel: Option<Cancel<'_>>,
 ) -> Result<Tally, Error> {
     let mut rewriter = Rewriter {
         writer: Writer::new(sink),
@@ -32,6 +43,14 @@ pub fn rewrite(
     while let Some(member) = reader.next()? {
         let name = SafeName::parse(&member.name)?;
         rewriter.meter.admit(name.as_bytes(), &member.link, member.stored, member.size)?;
+        if cancel.is_some_and(|cancel| cancel()) {
+            return Err(Error::Cancelled { member: shown(&member.name) });
+        }
+        if rewriter.tally.entries.is_multiple_of(256)
+            && let Some(progress) = &mut progress
+        {
+            progress(&rewriter.tally);
+        }
         if name.is_root() {
             if member.kind == Kind::Directory {
                 continue;

@@ -1,4 +1,5 @@
 //! Trees go in and come out the same; GNU tar and squashfs-tools are the referees.
+#![allow(clippy::unwrap_used, clippy::items_after_statements, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
