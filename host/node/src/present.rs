@@ -16,8 +16,8 @@ use pyro_api::{
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
     Action, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome, Phase,
-    PortRow, PortState, PortStatus, PublishedPort, ServiceEvent, ServiceRecord, Snapshot,
-    TRUNK_MEMORY, WorkspaceRecord,
+    PortRow, PortState, PortStatus, PublishedPort, SeedRecord, ServiceEvent, ServiceRecord,
+    Snapshot, TRUNK_MEMORY, WorkspaceRecord,
     relay::{Entry, Protocol, Verdict},
 };
 
