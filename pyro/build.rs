@@ -14,6 +14,8 @@ fn main() {
     for input in [
         "guest/agent/src",
         "guest/agent/Cargo.toml",
+        "archive/src",
+        "change/src",
         "wire/src",
         "session/src",
         "core/src",

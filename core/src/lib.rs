@@ -17,7 +17,9 @@ pub use command::Command;
 pub use exit::ExitStatus;
 pub use id::{ExecId, InvalidId, WorkspaceId};
 pub use launch::{Channel, ExitRecord, KeeperRecord, Launch};
-pub use name::{EnvironmentName, InvalidName, LabelKey, LabelValue, ServiceName, WorkspaceName};
+pub use name::{
+    EnvironmentName, InvalidName, LabelKey, LabelValue, ServiceName, SnapshotName, WorkspaceName,
+};
 pub use problem::{Kind, Problem, is_disk_full};
 pub use service::{
     DependencyCondition, HealthCheck, OnReadyTimeout, OnUnhealthy, Probe, RestartPolicy,

@@ -112,6 +112,12 @@ name! {
     "1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",
     |text| is_token(text, 64, b"._-")
 }
+name! {
+    /// A snapshot's name within its workspace.
+    SnapshotName, "snapshot name",
+    "1 to 64 of A-Z a-z 0-9 . _ - and a letter or digit first",
+    |text| is_token(text, 64, b"._-")
+}
 
 impl WorkspaceName {
     /// A name that is about to be given: one that could not be mistaken for an id or for a step in

@@ -146,6 +146,7 @@ impl From<crate::InvalidName> for Problem {
                 ("invalid_environment_name", "`pyro env list` lists the environments there are")
             }
             "workspace name" => ("invalid_workspace_name", "for example: --name web-2"),
+            "snapshot name" => ("invalid_snapshot_name", "for example: before-upgrade"),
             "service name" => ("invalid_service_name", "for example: web-2"),
             _ => ("invalid_label", "for example: --label team=web"),
         };

@@ -66,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "pyro-node",
         &[
             "pyro-api",
+            "pyro-change",
             "pyro-core",
             "pyro-directory",
             "pyro-image",
@@ -81,8 +82,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // What people and agents touch.
     ("pyro-client", &["pyro-api", "pyro-archive", "pyro-core", "pyro-directory"]),
-    ("pyro-cli", &["pyro-client", "pyro-api", "pyro-core", "pyro-listen"]),
-    ("pyro-mcp", &["pyro-client", "pyro-api", "pyro-core", "pyro-directory"]),
+    ("pyro-cli", &["pyro-change", "pyro-client", "pyro-api", "pyro-core", "pyro-listen"]),
+    ("pyro-mcp", &["pyro-change", "pyro-client", "pyro-api", "pyro-core", "pyro-directory"]),
     // Assembly: the layers it starts, and the settings they take.
     (
         "pyro",

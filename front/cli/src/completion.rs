@@ -65,6 +65,19 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
     services.map(|it| candidate(it.service_name.to_string(), &it.command)).collect()
 }
 
+/// Names of snapshots in all workspaces: which workspace stands before is not known here.
+pub(crate) fn snapshots() -> Vec<CompletionCandidate> {
+    let lists = ask(async |node| {
+        let mut lists = Vec::new();
+        for workspace in node.workspaces().await?.workspaces.into_iter().take(16) {
+            lists.push(node.snapshots(&workspace.workspace_id.to_string()).await?);
+        }
+        Ok(lists)
+    });
+    let snapshots = lists.unwrap_or_default().into_iter().flat_map(|list| list.snapshots);
+    snapshots.map(|it| candidate(it.snapshot_name, &it.kind)).collect()
+}
+
 /// Names of environments.
 pub(crate) fn environments() -> Vec<CompletionCandidate> {
     match ask(async |node| node.environments().await) {

@@ -67,16 +67,7 @@ impl Invocation {
         };
         let unbuilt = matches!(
             verb,
-            "diff"
-                | "disk"
-                | "export"
-                | "file"
-                | "patch"
-                | "port"
-                | "reset"
-                | "shell"
-                | "snapshot"
-                | "sync"
+            "diff" | "disk" | "export" | "file" | "patch" | "port" | "shell" | "sync"
         );
         unbuilt.then_some(shown)
     }
@@ -140,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_known_by_name() {
-        assert_eq!(of("pyro workspace snapshot list w").unbuilt().unwrap(), "workspace snapshot");
+        assert_eq!(of("pyro workspace sync push w d").unbuilt().unwrap(), "workspace sync");
         assert_eq!(of("pyro cp a w:b").unbuilt().unwrap(), "cp");
         assert_eq!(of("pyro ws svc up w").unbuilt(), None);
         assert_eq!(of("pyro shell w").unbuilt(), None);

@@ -398,7 +398,8 @@ fn every_exit_code_is_the_tables() {
         (2, "service start w"),
         (2, "service start w web"),
         (2, "service start w web --ready-tcp a:1 --ready-file b -- ls"),
-        (1, "ws snapshot create w s"),
+        (1, "ws sync push w d"),
+        (2, "snapshot create w"),
         (1, "serve"),
         (1, "doctor"),
     ] {

@@ -23,6 +23,7 @@ use crate::{
     clerk::Clerk,
     console,
     exec::Execs,
+    freeze::Freezer,
     network::Network,
     reaper::Children,
     refusal::Refusal,
@@ -61,6 +62,8 @@ pub struct Agent {
     pub network: Network,
     /// Does what nobody waits for.
     pub clerk: Clerk,
+    /// Holds up writing to the workspace disk.
+    pub freezer: Freezer,
     /// Places for calls.
     pub calls: Arc<Semaphore>,
     /// Processes of its own.
@@ -87,6 +90,7 @@ impl Agent {
             cgroups: ExecCgroups::default(),
             network: Network::default(),
             clerk: Clerk::default(),
+            freezer: Freezer::default(),
             calls: Arc::new(Semaphore::new(MOST_CALLS)),
             children: Arc::default(),
             personal: tokio::sync::Mutex::default(),
@@ -176,6 +180,11 @@ impl Agent {
             Spawner::start(&hostname, preparation, self.children.clone()).await
         };
         made.await.map_err(Refusal::Workload)
+    }
+
+    /// Whether nothing new is started any more.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
     }
 
     /// What the workload is called, from its next start on.

@@ -23,7 +23,7 @@ use crate::{
     exec::{self, Exec, Input, Order},
     files, forward,
     frames::{FrameReader, FrameWriter, StreamError},
-    personal, power,
+    freeze, personal, power,
     refusal::Refusal,
     service,
     spool::{Cursor, Piece, Stream},
@@ -175,6 +175,7 @@ where
         Verb::ReadServiceEvents(call) => {
             return service::read_events(call.sequence, reader, writer, agent).await;
         }
+        Verb::FreezeDisk(call) => return freeze::serve(&call, reader, writer, agent).await,
         verb if files::is_file_call(&verb) => {
             return files::serve(verb, reader, writer, agent).await;
         }

@@ -193,14 +193,21 @@ pub fn mount_images() -> Result<(), DriveError> {
     Ok(())
 }
 
+/// What `/workspace` began with.
+pub fn seed() -> String {
+    if workload::is_mounted(Path::new(SEED_IMAGE)) {
+        SEED_IMAGE.to_owned()
+    } else {
+        format!("{}/workspace/lower", workload::DISK)
+    }
+}
+
 /// Mounts both overlays. Where they are mounted, nothing happens.
 pub fn mount_overlays() -> Result<(), DriveError> {
-    let empty_seed = format!("{}/workspace/lower", workload::DISK);
-    let seeded = workload::is_mounted(Path::new(SEED_IMAGE));
-    let seed = if seeded { SEED_IMAGE } else { &empty_seed };
+    let seed = seed();
     for (what, lower, upper, target) in [
         ("workload's root", ROOT_IMAGE, "root", workload::ROOT),
-        ("workspace folder", seed, "workspace", workload::WORKSPACE),
+        ("workspace folder", &*seed, "workspace", workload::WORKSPACE),
     ] {
         make_directory(target)?;
         if workload::is_mounted(Path::new(target)) {

@@ -28,6 +28,7 @@ mod exec;
 mod files;
 mod forward;
 mod frames;
+mod freeze;
 mod network;
 mod personal;
 mod power;

@@ -16,6 +16,7 @@ const DYING: Duration = Duration::from_secs(5);
 
 /// Ends the workload (TERM, grace, KILL), writes everything to the disks and lets go of them.
 pub async fn shut_down(agent: &Arc<Agent>, grace: Duration) {
+    agent.freezer.close().await;
     agent.services.stop_with_workspace(Some(grace)).await;
     let workload = agent.begin_shut_down();
     if let Ok(group) = Cgroup::workload() {

@@ -171,6 +171,12 @@ pub enum Refusal {
     /// What to look for is no expression.
     #[error("the pattern cannot be used: {0}")]
     Pattern(String),
+    /// Writing to the workspace disk cannot be held up.
+    #[error("the workspace disk cannot be frozen")]
+    Freeze(#[source] io::Error),
+    /// It is held up already.
+    #[error("the workspace disk is frozen already")]
+    Frozen,
     /// The call's task died.
     #[error("the call was interrupted")]
     Interrupted,
@@ -328,6 +334,8 @@ impl Refusal {
             Self::Told(problem) => &problem.code,
             Self::File { problem, .. } => problem.code(),
             Self::Pattern(_) => "invalid_pattern",
+            Self::Freeze(_) => "freeze_failed",
+            Self::Frozen => "disk_frozen",
             Self::Interrupted => "interrupted",
         }
     }

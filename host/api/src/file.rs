@@ -7,6 +7,12 @@ use pyro_core::WorkspaceId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The header that says what an export is of: `file`, `directory` or `symlink`.
+pub const ARTIFACT_HEADER: &str = "x-pyro-artifact-type";
+
+/// The trailer that says why an export broke off: an `ErrorBody`.
+pub const PROBLEM_TRAILER: &str = "x-pyro-problem";
+
 /// A name in a workspace.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FileEntry {

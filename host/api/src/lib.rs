@@ -13,6 +13,7 @@ mod node;
 mod port;
 mod seed;
 mod service;
+mod snapshot;
 mod stream;
 mod up;
 mod workspace;
@@ -26,10 +27,10 @@ pub use exec::{
     RunResult, SignalRequest, Terminal, VmCleanup, WorkspaceLogs,
 };
 pub use file::{
-    ApplyPatch, DiffEntry, DiffMark, DiffResult, DiffSummary, EditFile, EditedFile, FileContent,
-    FileEntry, FileList, FileStatus, MakeDirectory, MoveFile, PatchResult, PatchSummary,
-    PatchedFile, RemoveFile, RemovedFile, SearchFiles, SearchMatch, SearchResult, UnpackedFiles,
-    WriteFile, WrittenFile,
+    ARTIFACT_HEADER, ApplyPatch, DiffEntry, DiffMark, DiffResult, DiffSummary, EditFile,
+    EditedFile, FileContent, FileEntry, FileList, FileStatus, MakeDirectory, MoveFile,
+    PROBLEM_TRAILER, PatchResult, PatchSummary, PatchedFile, RemoveFile, RemovedFile, SearchFiles,
+    SearchMatch, SearchResult, UnpackedFiles, WriteFile, WrittenFile,
 };
 pub use network::{NetworkLogEntry, NetworkProcess, NetworkStatus, SetNetwork};
 pub use node::{DiskUsage, NodeStatus, NodeStopped, WorkspaceDiskUsage};
@@ -46,6 +47,10 @@ pub use service::{
     DeletedService, ListeningPort, LogBytes, RestartService, Service, ServiceExit, ServiceList,
     ServiceLogEntry, ServiceLogs, ServiceProbe, SignalService, StartService, StartedService,
     StopService, WorkspaceEvent,
+};
+pub use snapshot::{
+    CreateSnapshot, CreatedSnapshot, DeletedSnapshot, ResetResult, ResetWorkspace, Snapshot,
+    SnapshotList, WorkspaceReset,
 };
 pub use stream::{
     ClientControl, HEADER_BYTES, MAX_CONTROL, MAX_FRAME, PORT_PROTOCOL, STREAM_PROTOCOL,

@@ -99,7 +99,8 @@ pub struct Workspace {
     pub expires_at: Option<f64>,
     /// `started` or `stopped`.
     pub state: String,
-    /// What is being done to it: `creating`, `starting`, `stopping`, `deleting`, or null.
+    /// What is being done to it: `creating`, `starting`, `stopping`, `resetting`, `deleting`,
+    /// or null.
     pub activity: Option<String>,
     /// Why it is stopped: `requested`, `idle`, `guest_crashed`, `vm_killed`, `keeper_killed`,
     /// `host_restarted`, `start_failed`; null while it is started.
@@ -146,7 +147,7 @@ pub struct Workspace {
     pub backend: String,
     /// Whether hardware virtualisation runs it.
     pub accelerated: bool,
-    /// Bytes its disks occupy on the host.
+    /// Bytes its disk and its snapshots occupy on the host.
     pub disk_bytes: u64,
     /// How often its workload was restarted inside the running VM (`reboot`, or its init died).
     pub workload_restarts: u32,

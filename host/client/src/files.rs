@@ -1,14 +1,16 @@
 //! The routes of files.
 
+use bytes::Bytes;
 use http::Method;
 use pyro_api::{
-    EditFile, EditedFile, FileContent, FileList, FileStatus, MakeDirectory, MoveFile, RemoveFile,
-    RemovedFile, SearchFiles, SearchResult, WriteFile, WrittenFile,
+    ApplyPatch, DiffResult, EditFile, EditedFile, FileContent, FileList, FileStatus, MakeDirectory,
+    MoveFile, PatchResult, RemoveFile, RemovedFile, SearchFiles, SearchResult, WriteFile,
+    WrittenFile,
 };
 
 use crate::{
     ClientError, Node,
-    connection::{Call, segment, with_query},
+    connection::{Call, collect, segment, with_query},
 };
 
 /// A path in a workspace, as it is asked for.
@@ -44,6 +46,42 @@ pub struct ReadQuery {
     pub first_line: Option<u64>,
     /// How many lines.
     pub line_count: Option<u64>,
+}
+
+/// What to compare.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DiffQuery {
+    /// Only these and what is in them; none: all.
+    pub paths: Vec<String>,
+    /// Tell files that only have another name as renamed.
+    pub renames: bool,
+    /// Leave out patches.
+    pub summary_only: bool,
+    /// SHA-256 of every regular file.
+    pub digests: bool,
+    /// A longer patch of one file is left out.
+    pub max_patch_bytes: Option<u64>,
+    /// When the patches are longer together, the rest is left out.
+    pub max_total_bytes: Option<u64>,
+    /// Fail rather than start a stopped workspace.
+    pub no_start: bool,
+}
+
+impl DiffQuery {
+    fn target(&self, route: String) -> String {
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let paths = (!self.paths.is_empty()).then(|| self.paths.join("\n"));
+        let query = [
+            ("paths", paths),
+            ("renames", flag(self.renames)),
+            ("summary_only", flag(self.summary_only)),
+            ("digests", flag(self.digests)),
+            ("max_patch_bytes", number(self.max_patch_bytes)),
+            ("max_total_bytes", number(self.max_total_bytes)),
+            ("no_start", flag(self.no_start)),
+        ];
+        with_query(route, &query)
+    }
 }
 
 pub(crate) fn flag(set: bool) -> Option<String> {
@@ -156,5 +194,34 @@ impl Node {
         request: &SearchFiles,
     ) -> Result<SearchResult, ClientError> {
         self.json(Call::new(Method::POST, route(workspace, "files/search")).json(request)).await
+    }
+
+    /// `POST /v1/workspaces/{w}/patch`.
+    pub async fn apply_patch(
+        &self,
+        workspace: &str,
+        request: &ApplyPatch,
+    ) -> Result<PatchResult, ClientError> {
+        self.json(Call::new(Method::POST, route(workspace, "patch")).json(request)).await
+    }
+
+    /// `GET /v1/workspaces/{w}/diff`.
+    pub async fn diff(
+        &self,
+        workspace: &str,
+        query: &DiffQuery,
+    ) -> Result<DiffResult, ClientError> {
+        self.get(query.target(route(workspace, "diff"))).await
+    }
+
+    /// `GET /v1/workspaces/{w}/diff/patch`: what `git apply` takes.
+    pub async fn diff_patch(
+        &self,
+        workspace: &str,
+        query: &DiffQuery,
+    ) -> Result<Bytes, ClientError> {
+        let call = Call::new(Method::GET, query.target(route(workspace, "diff/patch")));
+        let name = call.name();
+        collect(&name, self.send(call).await?).await
     }
 }

@@ -31,13 +31,14 @@ mod port_stream;
 mod seed;
 mod selection;
 mod services;
+mod snapshots;
 mod start;
 mod sys;
 
 pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
-pub use files::{FilePath, ReadQuery};
+pub use files::{DiffQuery, FilePath, ReadQuery};
 pub use git::GitSeed;
 pub use location::NodeLocation;
 pub use manifest::given_file;

@@ -214,7 +214,7 @@ impl AsFd for Directory {
 }
 
 /// A name that no other writer uses at the same time.
-fn temporary_name(name: &str) -> String {
+pub(crate) fn temporary_name(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!(".{name}.{}-{number}", std::process::id())

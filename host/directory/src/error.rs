@@ -76,6 +76,23 @@ pub enum DirectoryError {
         #[source]
         source: io::Error,
     },
+    /// A file could not be copied; nothing of the copy is left.
+    #[error("cannot copy {from} to {to}")]
+    Copy {
+        /// The file.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A copy was given up; nothing of it is left.
+    #[error("the copy {path} was given up")]
+    GivenUp {
+        /// The copy.
+        path: PathBuf,
+    },
     /// A lock could not be taken or looked at.
     #[error("cannot lock {path}")]
     Lock {
@@ -106,9 +123,10 @@ impl DirectoryError {
             | Self::Connect { source, .. }
             | Self::Read { source, .. }
             | Self::Write { source, .. }
+            | Self::Copy { source, .. }
             | Self::Lock { source, .. }
             | Self::Remove { source, .. } => Some(source.kind()),
-            Self::Name { .. } | Self::TooLong { .. } => None,
+            Self::Name { .. } | Self::TooLong { .. } | Self::GivenUp { .. } => None,
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pyro_wire::{
-    EditFile, FileContent, FileEntry, FileOutcome, Frame, FrameError, FrameKind, MakeDirectory,
-    MoveFile, ReadFile, RemoveFile, StatFile, call::Verb, file_outcome, reply,
+    DiskThawed, EditFile, FileContent, FileEntry, FileOutcome, Frame, FrameError, FrameKind,
+    FreezeDisk, MakeDirectory, MoveFile, PackFiles, ReadFile, RemoveFile, StatFile, call::Verb,
+    file_outcome, reply,
 };
 use tokio::time::timeout;
 
@@ -19,6 +20,9 @@ use crate::{
 
 /// How long a guest may work on files in silence: it may look through all of its disk for nothing.
 const QUIET: Duration = Duration::from_mins(5);
+
+/// How long a guest may take to write out what it holds, and freeze its disk.
+const FREEZING: Duration = Duration::from_mins(2);
 
 /// A call that goes on: what the guest tells.
 #[derive(Debug)]
@@ -75,6 +79,25 @@ impl FileWriter {
     }
 }
 
+/// A workspace disk to which nothing is written; dropping this thaws it.
+#[derive(Debug)]
+pub struct FrozenDisk {
+    reader: FileReader,
+    writer: FileWriter,
+}
+
+impl FrozenDisk {
+    /// Thaws it: how long it was frozen, and whether it was to this moment.
+    pub async fn thaw(mut self) -> Result<DiskThawed, LinkError> {
+        // Where the guest has thawed it by itself, it says so all the same.
+        let _ = self.writer.end().await;
+        match timeout(ANSWER, self.reader.told()).await.unwrap_or(Err(LinkError::Silent(ANSWER)))? {
+            file_outcome::Result::Thawed(thawed) => Ok(thawed),
+            _ => Err(LinkError::Mismatch("freeze_disk")),
+        }
+    }
+}
+
 fn told(frame: &Frame) -> Result<file_outcome::Result, LinkError> {
     let outcome: FileOutcome = frame.message().map_err(LinkError::Frame)?;
     match outcome.result {
@@ -93,10 +116,21 @@ impl Link {
     pub async fn begin_files(&self, verb: Verb) -> Result<FileReader, LinkError> {
         let (reply, stream) = self.call(verb).await?;
         match reply {
-            reply::Result::Done(_) | reply::Result::FileEntry(_) => {
+            reply::Result::Done(_) => {
                 Ok(FileReader { reader: stream.reader, _writer: Some(stream.writer) })
             }
             _ => Err(LinkError::Mismatch("a call about files")),
+        }
+    }
+
+    /// Begins to take files as a tar; what is there comes first.
+    pub async fn pack_files(&self, call: PackFiles) -> Result<(FileEntry, FileReader), LinkError> {
+        let (reply, stream) = self.call_within(Verb::PackFiles(call), QUIET).await?;
+        match reply {
+            reply::Result::FileEntry(entry) => {
+                Ok((entry, FileReader { reader: stream.reader, _writer: Some(stream.writer) }))
+            }
+            _ => Err(LinkError::Mismatch("pack_files")),
         }
     }
 
@@ -109,6 +143,18 @@ impl Link {
                 Ok((reader, FileWriter(stream.writer)))
             }
             _ => Err(LinkError::Mismatch("a call about files")),
+        }
+    }
+
+    /// Freezes the workspace disk, for no longer than this.
+    pub async fn freeze_disk(&self, deadline: Duration) -> Result<FrozenDisk, LinkError> {
+        let call = FreezeDisk { deadline_millis: deadline.as_millis() as u64 };
+        match self.call_within(Verb::FreezeDisk(call), FREEZING).await? {
+            (reply::Result::Done(_), stream) => {
+                let reader = FileReader { reader: stream.reader, _writer: None };
+                Ok(FrozenDisk { reader, writer: FileWriter(stream.writer) })
+            }
+            _ => Err(LinkError::Mismatch("freeze_disk")),
         }
     }
 

@@ -15,7 +15,7 @@ mod trunk;
 
 pub use call::{Link, Watching};
 pub use exec::{ExecSender, ExecStream, Output, OutputReader};
-pub use files::{FilePiece, FileReader, FileWriter};
+pub use files::{FilePiece, FileReader, FileWriter, FrozenDisk};
 pub use port::{PortReader, PortWriter};
 pub use service::{LogReader, ServiceEvents};
 pub use stream::{LinkError, Stream};

@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    environments, execs, files, network, node, ports, run, seeds, services, up, workspaces,
+    archive, environments, execs, files, network, node, ports, review, run, seeds, services,
+    snapshots, up, workspaces,
 };
 
 #[derive(OpenApi)]
@@ -54,6 +55,11 @@ use crate::routes::{
         files::remove,
         files::make_directory,
         files::search,
+        archive::export,
+        archive::import,
+        review::patch,
+        review::diff,
+        review::diff_patch,
         services::list,
         services::start,
         services::status,
@@ -65,6 +71,10 @@ use crate::routes::{
         services::logs,
         services::stream_logs,
         services::events,
+        snapshots::create,
+        snapshots::list,
+        snapshots::delete,
+        snapshots::reset,
         network::status,
         network::set,
         network::log,

@@ -1,6 +1,7 @@
 //! Records into payloads.
 
 mod files;
+mod review;
 
 use std::{
     fmt::Write as _,
@@ -15,13 +16,14 @@ use pyro_api::{
 };
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
-    Action, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome, Phase,
-    PortRow, PortState, PortStatus, PublishedPort, SeedRecord, ServiceEvent, ServiceRecord,
-    Snapshot, TRUNK_MEMORY, WorkspaceRecord,
+    Action, BASELINE, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome,
+    Phase, PortRow, PortState, PortStatus, PublishedPort, SeedRecord, ServiceEvent, ServiceRecord,
+    Snapshot, SnapshotRecord, TRUNK_MEMORY, WorkspaceRecord,
     relay::{Entry, Protocol, Verdict},
 };
 
-pub(crate) use files::{file_content, file_entry, file_status, mode, search_match};
+pub(crate) use files::{artifact_type, file_content, file_entry, file_status, mode, search_match};
+pub(crate) use review::{diff_result, patch_result};
 
 /// How commands reach their guest.
 pub(crate) const EXECUTION_MODE: &str = "guest_vsock";
@@ -42,6 +44,11 @@ fn state(record: &WorkspaceRecord) -> &'static str {
 
 fn activity(record: &WorkspaceRecord) -> Option<String> {
     let activity = match record.phase {
+        Phase::Starting | Phase::Stopping | Phase::Started | Phase::Stopped
+            if record.checkpoints.reset.is_some() =>
+        {
+            "resetting"
+        }
         Phase::Creating => "creating",
         Phase::Starting => "starting",
         Phase::Stopping => "stopping",
@@ -165,8 +172,8 @@ pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace
             duration_ms: last.duration_ms,
             execution_mode: EXECUTION_MODE.into(),
         }),
-        reset_count: 0,
-        last_reset_at: None,
+        reset_count: record.checkpoints.reset_count,
+        last_reset_at: record.checkpoints.last_reset_at.map(seconds),
         service_count,
         running_service_count,
         metadata: std::collections::BTreeMap::new(),
@@ -186,6 +193,37 @@ fn workspace_seed(seed: Option<&SeedRecord>) -> WorkspaceSeed {
         bytes_written: seed.map_or(0, |seed| seed.bytes),
         seed_digest: seed.map(|seed| seed.digest.clone()),
         reused: seed.is_some_and(|seed| seed.reused),
+    }
+}
+
+/// A snapshot that was taken.
+pub(crate) fn snapshot(workspace_id: WorkspaceId, record: &SnapshotRecord) -> pyro_api::Snapshot {
+    pyro_api::Snapshot {
+        workspace_id,
+        snapshot_name: record.name.to_string(),
+        kind: "named".into(),
+        created_at: seconds(record.created_at),
+        entry_count: record.entries,
+        bytes_written: record.bytes,
+        deletable: true,
+        frozen_ms: record.frozen_micros as f64 / 1000.0,
+        by_reflink: record.by_reflink,
+    }
+}
+
+/// What a workspace was when it was made.
+pub(crate) fn baseline(record: &WorkspaceRecord) -> pyro_api::Snapshot {
+    let seed = record.seed.as_ref();
+    pyro_api::Snapshot {
+        workspace_id: record.id,
+        snapshot_name: BASELINE.into(),
+        kind: BASELINE.into(),
+        created_at: seconds(record.created_at),
+        entry_count: seed.map_or(0, |seed| seed.entry_count),
+        bytes_written: seed.map_or(0, |seed| seed.bytes),
+        deletable: false,
+        frozen_ms: 0.0,
+        by_reflink: false,
     }
 }
 

@@ -13,8 +13,8 @@ mod services;
 mod store;
 
 pub use record::{
-    ExecRecord, ExecState, LastCommand, NetworkPolicy, NetworkRecord, OnExpiry, Phase,
-    PublishedPort, SeedMode, SeedRecord, ServiceEvent, ServiceExit, ServiceRecord, WorkspaceKind,
-    WorkspaceRecord,
+    Checkpoints, ExecRecord, ExecState, LastCommand, NetworkPolicy, NetworkRecord, OnExpiry, Phase,
+    PublishedPort, ResetRecord, SeedMode, SeedRecord, ServiceEvent, ServiceExit, ServiceRecord,
+    SnapshotRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use store::{Store, StoreError};

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use pyro_core::{
     DependencyCondition, EnvironmentName, ExecId, ExitStatus, LabelKey, LabelValue, Mebibytes,
-    Probe, RestartPolicy, ServiceName, ServiceState, VcpuCount, WorkspaceId, WorkspaceName,
+    Probe, RestartPolicy, ServiceName, ServiceState, SnapshotName, VcpuCount, WorkspaceId,
+    WorkspaceName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,9 @@ pub struct WorkspaceRecord {
     /// What its `/workspace` began with; nothing, where there is none.
     #[serde(default)]
     pub seed: Option<SeedRecord>,
+    /// What its disk was and may be again.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
 }
 
 /// What a workspace's `/workspace` began with.
@@ -166,6 +170,53 @@ impl SeedMode {
             Self::Git => "git",
         }
     }
+}
+
+/// What a workspace's disk was at other times, and its way back.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// Oldest first.
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotRecord>,
+    /// A reset that was begun and is not done yet.
+    #[serde(default)]
+    pub reset: Option<ResetRecord>,
+    /// Resets that were done.
+    #[serde(default)]
+    pub reset_count: u64,
+    /// When the last one was.
+    #[serde(default)]
+    pub last_reset_at: Option<u64>,
+}
+
+/// What is kept of a snapshot. Its disk is a file of that name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Its name.
+    pub name: SnapshotName,
+    /// When it was taken.
+    pub created_at: u64,
+    /// Files, directories and links on its disk.
+    pub entries: u64,
+    /// Bytes of its disk that are in use.
+    pub bytes: u64,
+    /// How long writers were held up for it, microseconds; 0: the workspace was stopped.
+    pub frozen_micros: u64,
+    /// It shares its blocks with the workspace's disk.
+    pub by_reflink: bool,
+}
+
+/// A reset that was begun: kept before anything is changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResetRecord {
+    /// What the workspace is to be again; none: what it was when it was made.
+    pub snapshot: Option<SnapshotName>,
+    /// Whether services that ran are to run again.
+    pub resume: bool,
+    /// Whether it ran.
+    pub was_started: bool,
+    /// Services that are not forgotten.
+    pub services: Vec<ServiceName>,
 }
 
 /// What a workspace may reach, as it was asked for.

@@ -246,6 +246,14 @@ impl Store {
         Ok(())
     }
 
+    /// Removes every exec of a workspace.
+    pub fn remove_execs(&self, workspace: WorkspaceId) -> Result<(), StoreError> {
+        self.connection()
+            .execute("DELETE FROM execs WHERE workspace = ?1", [workspace.to_string()])
+            .map_err(failed("remove the execs"))?;
+        Ok(())
+    }
+
     /// Removes an exec.
     pub fn remove_exec(&self, id: ExecId) -> Result<(), StoreError> {
         self.connection()
@@ -338,6 +346,7 @@ pub(crate) mod tests {
             network: crate::NetworkRecord::default(),
             published: Vec::new(),
             is_warm: false,
+            checkpoints: crate::Checkpoints::default(),
         }
     }
 

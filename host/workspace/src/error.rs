@@ -1,8 +1,8 @@
 //! What can go wrong with a workspace, and how it is told.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
-use pyro_core::{ExecId, Problem, WorkspaceId, is_disk_full};
+use pyro_core::{ExecId, Problem, SnapshotName, WorkspaceId, is_disk_full};
 use pyro_link::LinkError;
 use pyro_store::StoreError;
 
@@ -92,6 +92,42 @@ pub enum WorkspaceError {
     /// A seed that a workspace is to begin with is not in the cache.
     #[error("there is no seed {0}")]
     SeedNotFound(pyro_image::Digest),
+    /// Its disk is being copied.
+    #[error("a snapshot of workspace {0} is being taken")]
+    Busy(WorkspaceId),
+    /// The name of a snapshot is taken.
+    #[error("workspace {id} has a snapshot {name} already")]
+    SnapshotExists {
+        /// The workspace.
+        id: WorkspaceId,
+        /// The name.
+        name: SnapshotName,
+    },
+    /// There is no such snapshot.
+    #[error("workspace {id} has no snapshot {name:?}")]
+    SnapshotNotFound {
+        /// The workspace.
+        id: WorkspaceId,
+        /// What was given.
+        name: String,
+    },
+    /// The bound of snapshots.
+    #[error("workspace {0} has {most} snapshots already", most = crate::checkpoint::MOST_SNAPSHOTS)]
+    TooManySnapshots(WorkspaceId),
+    /// The baseline is neither taken nor deleted.
+    #[error("baseline is what workspace {0} was when it was made: it is always there")]
+    SnapshotReserved(WorkspaceId),
+    /// The workspace was deleted while it was taken.
+    #[error("the snapshot of workspace {0} was given up")]
+    SnapshotGivenUp(WorkspaceId),
+    /// Whoever writes could not be held up for so long.
+    #[error("the disk of workspace {id} could not be copied within {} seconds", most.as_secs())]
+    SnapshotTooSlow {
+        /// The workspace.
+        id: WorkspaceId,
+        /// How long it may take.
+        most: Duration,
+    },
     /// Already told in full by a layer below.
     #[error("{0}")]
     Told(Problem),
@@ -209,9 +245,44 @@ impl From<WorkspaceError> for Problem {
             WorkspaceError::Gone(id) => {
                 Self::not_found("workspace_not_found", format!("workspace {id} was deleted"))
             }
+            WorkspaceError::Busy(_) => Self::conflict("workspace_busy", error.to_string())
+                .hint("try again once it is taken"),
+            WorkspaceError::SnapshotExists { .. } => {
+                Self::conflict("snapshot_exists", error.to_string())
+                    .hint("choose another name, or delete it: pyro snapshot delete WORKSPACE NAME")
+            }
+            WorkspaceError::SnapshotNotFound { .. } => {
+                Self::not_found("snapshot_not_found", error.to_string())
+                    .hint("`pyro snapshot list WORKSPACE` lists them")
+            }
+            WorkspaceError::TooManySnapshots(_) => {
+                Self::conflict("too_many_snapshots", error.to_string())
+                    .hint("delete some: pyro snapshot delete WORKSPACE NAME")
+            }
+            WorkspaceError::SnapshotReserved(_) => {
+                Self::invalid("snapshot_reserved", error.to_string())
+                    .hint("choose another name; `pyro reset WORKSPACE` goes back to the baseline")
+            }
+            WorkspaceError::SnapshotGivenUp(_) => {
+                Self::conflict("snapshot_given_up", error.to_string())
+            }
+            WorkspaceError::SnapshotTooSlow { .. } => Self::failed(
+                "snapshot_too_slow",
+                error.to_string(),
+            )
+            .hint(
+                "stop the workspace first: a stopped one's snapshot may take as long as it takes",
+            ),
             WorkspaceError::Store(store) => store.into(),
             WorkspaceError::Told(problem) => problem,
             WorkspaceError::File { .. } => state_unwritable(&error),
+            WorkspaceError::Guest { source: LinkError::Guest { ref code, .. }, .. }
+                if code == "unknown_call" =>
+            {
+                Self::conflict("workspace_outdated", error.to_string())
+                    .cause("its guest was started by an older pyro")
+                    .hint("stop the workspace, and start it")
+            }
             WorkspaceError::Guest {
                 source: LinkError::Guest { code, message, causes }, ..
             } => {

@@ -1,16 +1,25 @@
 //! Files of a workspace, by its guest: what it tells is a stranger's, so it is bounded here.
 
+use std::{io, time::Duration};
+
 use bytes::Bytes;
-use pyro_link::{FileReader, Link};
+use pyro_change::Status;
+use pyro_link::{FilePiece, FileReader, Link};
 use pyro_wire::{
-    EditFile, FileEntry, ListFiles, MakeDirectory, MoveFile, ReadFile, RemoveFile, SearchFiles,
-    StatFile, WriteFile, call::Verb, file_outcome,
+    ApplyPatch, ChangeStatus, EditFile, FileEntry, ListChanges, ListFiles, MakeDirectory, MoveFile,
+    PackFiles, ReadFile, RemoveFile, SearchFiles, StatFile, UnpackFiles, WriteFile, call::Verb,
+    file_outcome,
 };
+
+use tokio::sync::mpsc;
 
 use crate::{LinkError, error::WorkspaceError, exec::InUseGuard, owner::Handle};
 
 /// Names and texts that are kept of one answer, bytes.
 const MOST_TEXT: usize = 64 << 20;
+
+/// How long a guest that broke a stream off may take to say why.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What a name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +113,95 @@ pub struct SearchedLine {
     pub line: Vec<u8>,
     /// It only stands beside one that was found.
     pub is_context: bool,
+}
+
+/// A file that a patch changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PatchedFile {
+    /// Absolute.
+    pub path: Vec<u8>,
+    /// What became of it.
+    pub status: Status,
+    /// Of a renamed one.
+    pub old_path: Option<Vec<u8>>,
+    /// Hunks that needed mending.
+    pub mended_hunks: u64,
+}
+
+/// What is wanted of a difference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Relative to `/workspace`; none: all of it.
+    pub paths: Vec<Vec<u8>>,
+    /// Files that only have another name are told as that.
+    pub renames: bool,
+    /// Patches of text.
+    pub patches: bool,
+    /// Of one file, bytes.
+    pub most_patch_bytes: u64,
+    /// Of all, bytes.
+    pub most_patches_bytes: u64,
+    /// Digests of all regular files.
+    pub digests: bool,
+    /// The most that is told.
+    pub most_entries: u64,
+}
+
+/// A path that is different.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// Relative to `/workspace`.
+    pub path: Vec<u8>,
+    /// What became of it.
+    pub status: Status,
+    /// As it is.
+    pub now: Option<Found>,
+    /// As it was; its path is another where it was renamed.
+    pub was: Option<Found>,
+    /// SHA-256 of what is.
+    pub now_digest: Option<Vec<u8>>,
+    /// SHA-256 of what was.
+    pub was_digest: Option<Vec<u8>>,
+    /// It is no text.
+    pub binary: bool,
+    /// From what was to what is.
+    pub patch: Option<Vec<u8>>,
+    /// There would be one, but for a limit.
+    pub patch_left_out: bool,
+}
+
+/// A tar that is on its way out of a workspace.
+#[derive(Debug)]
+pub struct Packed {
+    /// What is packed.
+    pub found: Found,
+    reader: FileReader,
+    _in_use: InUseGuard,
+}
+
+impl Packed {
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, WorkspaceError> {
+        const DOING: &str = "export the files";
+        match self.reader.next().await.map_err(WorkspaceError::guest(DOING))? {
+            FilePiece::Data(bytes) => Ok(Some(bytes)),
+            FilePiece::Told(told) => match *told {
+                file_outcome::Result::Packed(_) => Ok(None),
+                _ => Err(mismatch(DOING)),
+            },
+        }
+    }
+}
+
+/// What came of a tar that was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unpacked {
+    /// Names.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Names that were removed, because they did not come.
+    pub removed: u64,
 }
 
 /// The files of a workspace that runs, in use for as long as this lives.
@@ -332,5 +430,161 @@ impl Files {
                 _ => return Err(mismatch(DOING)),
             }
         }
+    }
+
+    /// Changes files as a patch says, all or nothing; with `check`, only says what would be.
+    pub async fn patch(
+        &self,
+        base: Vec<u8>,
+        patch: Bytes,
+        check: bool,
+    ) -> Result<Vec<PatchedFile>, WorkspaceError> {
+        const DOING: &str = "apply the patch";
+        let call = Verb::ApplyPatch(ApplyPatch { base: base.into(), check });
+        let file_outcome::Result::Patched(patched) = self.send(DOING, call, patch).await?.0 else {
+            return Err(mismatch(DOING));
+        };
+        let files = patched.files.into_iter().map(|file| PatchedFile {
+            status: status_of(file.status()),
+            path: file.path.into(),
+            old_path: Some(Vec::from(file.old_path)).filter(|path| !path.is_empty()),
+            mended_hunks: file.mended_hunks.into(),
+        });
+        Ok(files.collect())
+    }
+
+    /// What is different in `/workspace` from what it began with, and whether there is more than is told.
+    pub async fn changes(
+        &self,
+        wanted: Difference,
+    ) -> Result<(Vec<Changed>, bool), WorkspaceError> {
+        const DOING: &str = "compare the workspace";
+        let failed = || WorkspaceError::guest(DOING);
+        let most = wanted.most_entries;
+        let call = Verb::ListChanges(ListChanges {
+            paths: wanted.paths.into_iter().map(Into::into).collect(),
+            renames: wanted.renames,
+            patches: wanted.patches,
+            most_patch_bytes: wanted.most_patch_bytes,
+            most_patches_bytes: wanted.most_patches_bytes,
+            digests: wanted.digests,
+            most_entries: most,
+        });
+        let mut answer = self.link.begin_files(call).await.map_err(failed())?;
+        let mut changes: Vec<Changed> = Vec::new();
+        let (mut text, mut patches) = (0, 0);
+        // Bytes of the last one's patch that are still to come.
+        let mut open = 0_u64;
+        loop {
+            let piece = answer.next().await.map_err(failed())?;
+            match piece {
+                FilePiece::Data(bytes) if bytes.len() as u64 <= open => {
+                    open -= bytes.len() as u64;
+                    let patch = changes.last_mut().and_then(|change| change.patch.as_mut());
+                    patch.ok_or_else(|| mismatch(DOING))?.extend_from_slice(&bytes);
+                }
+                FilePiece::Data(_) => return Err(mismatch(DOING)),
+                FilePiece::Told(told) => match *told {
+                    _ if open > 0 => return Err(mismatch(DOING)),
+                    file_outcome::Result::Change(change) => {
+                        text += change.path.len() + 200;
+                        patches += change.patch_bytes;
+                        open = change.patch_bytes;
+                        if changes.len() as u64 >= most
+                            || text > MOST_TEXT
+                            || patches > wanted.most_patches_bytes
+                        {
+                            return Ok((changes, true));
+                        }
+                        changes.push(changed(change));
+                    }
+                    file_outcome::Result::Changes(tally) => return Ok((changes, tally.truncated)),
+                    _ => return Err(mismatch(DOING)),
+                },
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Gives a file or a directory as a tar: all of it, or only some paths in it, or what is different.
+    pub async fn pack(
+        self,
+        path: Vec<u8>,
+        changed: bool,
+        paths: Vec<Vec<u8>>,
+    ) -> Result<Packed, WorkspaceError> {
+        let paths = paths.into_iter().map(Into::into).collect();
+        let call = PackFiles { path: path.into(), changed, paths };
+        let packed = self.link.pack_files(call).await;
+        let (entry, reader) = packed.map_err(WorkspaceError::guest("export the files"))?;
+        Ok(Packed { found: found(entry), reader, _in_use: self._in_use })
+    }
+
+    /// Takes a tar into a directory, each file whole or not at all. `body` gives its bytes, piece by piece.
+    pub async fn unpack(
+        &self,
+        path: Vec<u8>,
+        delete: bool,
+        body: &mut mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<Unpacked, WorkspaceError> {
+        const DOING: &str = "take the files in";
+        let failed = || WorkspaceError::guest(DOING);
+        let call = Verb::UnpackFiles(UnpackFiles { path: path.into(), delete });
+        let (mut reader, mut writer) = self.link.send_files(call).await.map_err(failed())?;
+        let sending = async {
+            while let Some(piece) = body.recv().await {
+                match piece {
+                    Ok(bytes) => writer.send(bytes).await?,
+                    // Who sent it has gone: the guest sees that by a stream without an end.
+                    Err(error) => return Err(LinkError::Lost(error)),
+                }
+            }
+            writer.end().await
+        };
+        let told = tokio::select! {
+            biased;
+            told = reader.told() => told,
+            sent = sending => match sent {
+                Ok(()) => reader.told().await,
+                Err(error) => {
+                    // A guest that wants no more says why.
+                    let told = tokio::time::timeout(LAST_WORD, reader.told()).await;
+                    let refused = told.ok().filter(|told| matches!(told, Err(LinkError::Guest { .. })));
+                    refused.unwrap_or(Err(error))
+                }
+            },
+        };
+        match told.map_err(failed())? {
+            file_outcome::Result::Unpacked(tally) => {
+                Ok(Unpacked { entries: tally.entries, bytes: tally.bytes, removed: tally.removed })
+            }
+            _ => Err(mismatch(DOING)),
+        }
+    }
+}
+
+fn status_of(status: ChangeStatus) -> Status {
+    match status {
+        ChangeStatus::ChangeModified => Status::Modified,
+        ChangeStatus::ChangeAdded => Status::Added,
+        ChangeStatus::ChangeDeleted => Status::Deleted,
+        ChangeStatus::ChangeType => Status::TypeChanged,
+        ChangeStatus::ChangeRenamed => Status::Renamed,
+    }
+}
+
+fn changed(change: pyro_wire::Change) -> Changed {
+    let digest = |digest: Bytes| Some(Vec::from(digest)).filter(|digest| digest.len() == 32);
+    Changed {
+        status: status_of(change.status()),
+        path: change.path.into(),
+        now: change.now.map(found),
+        was: change.was.map(found),
+        now_digest: digest(change.now_digest),
+        was_digest: digest(change.was_digest),
+        binary: change.binary,
+        patch: (change.patch_bytes > 0).then(Vec::new),
+        patch_left_out: change.patch_left_out,
     }
 }

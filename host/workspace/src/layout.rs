@@ -3,6 +3,9 @@
 //! ```text
 //! pyro.db                      metadata
 //! workspaces/<id>/disk.ext4    the workspace disk
+//! workspaces/<id>/next.ext4    what that is to become by a reset
+//! workspaces/<id>/last.ext4    what it was before a reset that is not done yet
+//! workspaces/<id>/snapshots/   copies of the workspace disk, by name
 //! workspaces/<id>/agent.ext4   the agent disk
 //! workspaces/<id>/root.squashfs a link to the root image, where the file systems allow it: it
 //!                              keeps the image from being pruned by any node that shares the cache
@@ -15,7 +18,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pyro_core::{ExecId, ServiceName, WorkspaceId};
+use pyro_core::{ExecId, ServiceName, SnapshotName, WorkspaceId};
 
 /// The extension of a copy of an output.
 pub(crate) const OUTPUT: &str = "output";
@@ -45,6 +48,22 @@ impl Layout {
 
     pub(crate) fn disk(&self, id: WorkspaceId) -> PathBuf {
         self.workspace(id).join("disk.ext4")
+    }
+
+    pub(crate) fn next_disk(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("next.ext4")
+    }
+
+    pub(crate) fn last_disk(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("last.ext4")
+    }
+
+    pub(crate) fn snapshots(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("snapshots")
+    }
+
+    pub(crate) fn snapshot(&self, id: WorkspaceId, name: &SnapshotName) -> PathBuf {
+        self.snapshots(id).join(format!("{name}.ext4"))
     }
 
     pub(crate) fn agent_disk(&self, id: WorkspaceId) -> PathBuf {

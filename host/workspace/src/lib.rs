@@ -14,6 +14,7 @@
 //! was seen, never a guess: where nobody saw the end, it is lost, with a reason.
 
 mod activity;
+mod checkpoint;
 mod crash;
 mod creation;
 mod error;
@@ -33,21 +34,26 @@ mod template;
 mod vm;
 mod warm;
 
+pub use checkpoint::{BASELINE, WasReset};
 pub use creation::{Change, Creation, SeedChoice};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
-pub use files::{FileKind, FilePart, Files, Found, Search, Searched, SearchedLine};
+pub use files::{
+    Changed, Difference, FileKind, FilePart, Files, Found, Packed, PatchedFile, Search, Searched,
+    SearchedLine, Unpacked,
+};
 pub use layout::occupied_bytes;
 pub use network::{GUEST_ADDRESS, Network};
 pub use output::{KeptOutput, OutputPiece, read_kept};
 pub use owner::{Handle, Snapshot, StopReason};
 pub use port::{Carried, PortConnection};
 pub use published::{PortRequest, PortRow, PortState, PortStatus};
+pub use pyro_change::Status as ChangeStatus;
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRUNK_MEMORY};
 pub use pyro_relay as relay;
 pub use pyro_store::{
     ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, SeedMode, SeedRecord,
-    ServiceEvent, ServiceRecord, WorkspaceKind, WorkspaceRecord,
+    ServiceEvent, ServiceRecord, SnapshotRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pyro_core::{EnvironmentName, Problem};
+use pyro_core::{EnvironmentName, Mebibytes, Problem};
 use pyro_directory::Directory;
 use pyro_image::{Cache, Digest, InstalledEnvironment, Kernel, template};
 use pyro_store::{SeedRecord, WorkspaceRecord};
@@ -170,6 +170,16 @@ impl Platform {
             Ok(())
         })
         .await
+    }
+
+    /// Makes an empty workspace disk.
+    pub(crate) async fn create_workspace_disk(
+        &self,
+        path: PathBuf,
+        size: Mebibytes,
+    ) -> Result<(), WorkspaceError> {
+        let images = self.images.clone();
+        blocking(move || Ok(pyro_image::disk::create_workspace(&images, &path, size)?)).await
     }
 
     /// Starts the VMM under its keeper, from a template where there is one and one may be used.

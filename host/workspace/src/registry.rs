@@ -203,6 +203,7 @@ impl Workspaces {
             published: Vec::new(),
             is_warm: false,
             seed,
+            checkpoints: pyro_store::Checkpoints::default(),
         };
         // The seed drive of a warm VM is empty, and in use.
         let warm = if wanted.seed.is_none() { self.claim(&wanted).await } else { None };
@@ -334,9 +335,12 @@ impl Workspaces {
 }
 
 impl Handle {
-    /// Bytes its workspace disk occupies on the host. Blocking, but cheap: one stat.
+    /// Bytes its workspace disk and its snapshots occupy on the host. Blocking, but cheap.
     pub fn disk_bytes(&self) -> u64 {
-        occupied_bytes(&self.context.layout.disk(self.id))
+        let layout = &self.context.layout;
+        let disks = [layout.disk(self.id), layout.next_disk(self.id), layout.last_disk(self.id)];
+        let snapshots = occupied_bytes(&layout.snapshots(self.id));
+        disks.iter().map(|disk| occupied_bytes(disk)).sum::<u64>() + snapshots
     }
 
     /// Bytes of its agent disk and of the records kept for it. Blocking.
@@ -415,6 +419,7 @@ mod tests {
             published: Vec::new(),
             is_warm: false,
             seed: None,
+            checkpoints: pyro_store::Checkpoints::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use pyro_core::{ExecId, Mebibytes, VcpuCount, WorkspaceId};
 use pyro_link::LinkError;
-use pyro_store::{NetworkRecord, OnExpiry, Phase, WorkspaceKind, WorkspaceRecord};
+use pyro_store::{Checkpoints, NetworkRecord, OnExpiry, Phase, WorkspaceKind, WorkspaceRecord};
 use pyro_wire::StartExec;
 use tokio::sync::Semaphore;
 
@@ -218,6 +218,7 @@ fn warm(like: &WorkspaceRecord) -> WorkspaceRecord {
         network: NetworkRecord::default(),
         seed: None,
         is_warm: true,
+        checkpoints: Checkpoints::default(),
         ..like.clone()
     }
 }

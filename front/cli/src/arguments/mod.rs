@@ -6,7 +6,9 @@ mod file;
 mod host;
 mod mcp;
 mod port;
+mod review;
 mod service;
+mod snapshot;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -24,11 +26,13 @@ pub(crate) use host::{
 };
 pub(crate) use mcp::{McpConfigArguments, McpServeArguments, McpVerb};
 pub(crate) use port::{PortVerb, PortsArguments, PublishArguments, UnpublishArguments};
+pub(crate) use review::{DiffArguments, PatchApplyArguments, PatchVerb};
 pub(crate) use service::{
     HealthArguments, HealthProbeArguments, ProbeArguments, ServiceArguments, ServiceDownArguments,
     ServiceLogsArguments, ServiceRestartArguments, ServiceSignalArguments, ServiceStartArguments,
     ServiceStopArguments, ServiceUpArguments, ServiceVerb, ServiceWaitArguments, ServicesArguments,
 };
+pub(crate) use snapshot::{ResetArguments, SnapshotArguments, SnapshotVerb, SnapshotsArguments};
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
     ForwardArguments, KillArguments, ListArguments, NetworkLogArguments, NetworkSetArguments,

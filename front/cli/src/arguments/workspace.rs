@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 
-use super::{CommandArguments, FileVerb, PortVerb, ServiceVerb, VmArguments};
+use super::{
+    CommandArguments, DiffArguments, FileVerb, PatchVerb, PortVerb, ResetArguments, ServiceVerb,
+    SnapshotVerb, VmArguments,
+};
 use crate::{completion, values};
 
 #[derive(Subcommand, Debug)]
@@ -42,6 +45,20 @@ pub(crate) enum WorkspaceVerb {
         #[command(subcommand)]
         verb: FileVerb,
     },
+    Diff(DiffArguments),
+    /// Change the files of a workspace by patches
+    #[command(arg_required_else_help = true)]
+    Patch {
+        #[command(subcommand)]
+        verb: PatchVerb,
+    },
+    /// Take, list and delete snapshots of a workspace's disk
+    #[command(arg_required_else_help = true)]
+    Snapshot {
+        #[command(subcommand)]
+        verb: SnapshotVerb,
+    },
+    Reset(ResetArguments),
     /// Say and see what a workspace may reach
     #[command(arg_required_else_help = true)]
     Network {
@@ -76,6 +93,10 @@ impl WorkspaceVerb {
             Self::Service { verb } => verb.json(),
             Self::Events(arguments) => arguments.json,
             Self::File { verb } => verb.json(),
+            Self::Diff(arguments) => arguments.json,
+            Self::Patch { verb } => verb.json(),
+            Self::Snapshot { verb } => verb.json(),
+            Self::Reset(arguments) => arguments.json,
             Self::Network { verb } => match verb {
                 NetworkVerb::Set(arguments) => arguments.json,
                 NetworkVerb::Show(arguments) => arguments.json,

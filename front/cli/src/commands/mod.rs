@@ -9,17 +9,20 @@ mod file;
 pub(crate) mod mcp;
 mod node;
 mod port;
+mod review;
 mod run;
 pub(crate) mod serve;
 mod service;
 mod shell;
+mod snapshot;
 mod use_workspace;
 mod wiring;
 mod workspace;
 
 use crate::{
     arguments::{
-        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PortVerb, ServiceVerb, Verb, WorkspaceVerb,
+        EnvVerb, FileVerb, NetworkVerb, NodeVerb, PatchVerb, PortVerb, ServiceVerb, SnapshotVerb,
+        Verb, WorkspaceVerb,
     },
     context::Context,
     error::CommandError,
@@ -70,6 +73,16 @@ async fn on_workspace(context: &Context, verb: WorkspaceVerb) -> Result<u8, Comm
         WorkspaceVerb::Prune(arguments) => workspace::prune::prune(context, &arguments).await,
         WorkspaceVerb::Service { verb } => on_service(context, verb).await,
         WorkspaceVerb::File { verb } => on_file(context, verb).await,
+        WorkspaceVerb::Diff(arguments) => review::diff::diff(context, arguments).await,
+        WorkspaceVerb::Patch { verb: PatchVerb::Apply(arguments) } => {
+            review::patch::apply(context, arguments).await
+        }
+        WorkspaceVerb::Snapshot { verb } => match verb {
+            SnapshotVerb::Create(arguments) => snapshot::create::create(context, &arguments).await,
+            SnapshotVerb::List(arguments) => snapshot::list::list(context, &arguments).await,
+            SnapshotVerb::Delete(arguments) => snapshot::delete::delete(context, &arguments).await,
+        },
+        WorkspaceVerb::Reset(arguments) => workspace::reset::reset(context, &arguments).await,
         WorkspaceVerb::Network { verb } => match verb {
             NetworkVerb::Set(arguments) => workspace::network::set(context, arguments).await,
             NetworkVerb::Show(arguments) => workspace::network::show(context, &arguments).await,

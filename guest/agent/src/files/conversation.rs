@@ -17,7 +17,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
-use super::{arrange, list, read, root::Root, search, write};
+use super::{archive, arrange, changes, list, patch, read, root::Root, search, write};
 use crate::{
     agent::Agent,
     call::{refuse, reply},
@@ -129,6 +129,10 @@ pub fn is_file_call(verb: &Verb) -> bool {
             | Verb::RemoveFile(_)
             | Verb::MakeDirectory(_)
             | Verb::SearchFiles(_)
+            | Verb::ApplyPatch(_)
+            | Verb::ListChanges(_)
+            | Verb::UnpackFiles(_)
+            | Verb::PackFiles(_)
     )
 }
 
@@ -150,6 +154,10 @@ fn carry_out(
         Verb::RemoveFile(call) => arrange::remove(&root, &call),
         Verb::MakeDirectory(call) => arrange::make_directory(&root, &call),
         Verb::SearchFiles(call) => search::search(&root, &call, output),
+        Verb::ApplyPatch(call) => patch::patch(&root, &call, output, input),
+        Verb::ListChanges(call) => changes::list(&call, output),
+        Verb::UnpackFiles(call) => archive::unpack(&root, &call, output, input),
+        Verb::PackFiles(call) => archive::pack(&root, &call, output),
         _ => Err(Refusal::UnknownCall),
     }
 }

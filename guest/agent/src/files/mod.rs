@@ -12,11 +12,14 @@
 //! Refuses to follow anything out of the workload's root, to open what is no regular file, and to let
 //! the agent wait for a file system that does not answer.
 
+mod archive;
 mod arrange;
+mod changes;
 mod conversation;
 mod entry;
 mod lines;
 mod list;
+mod patch;
 mod read;
 mod root;
 mod search;

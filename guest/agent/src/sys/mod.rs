@@ -6,6 +6,7 @@
 mod clone;
 mod device_rule;
 mod entropy;
+mod freeze;
 mod interface;
 mod process;
 mod seccomp;
@@ -16,6 +17,7 @@ mod watched;
 pub use clone::{Forked, fork_into};
 pub use device_rule::{Device, attach_device_rule};
 pub use entropy::{feed_entropy, reseed};
+pub use freeze::{freeze, thaw};
 pub use interface::bring_up_loopback;
 pub use process::{
     adjust_clock, await_child, block_child_signal, clear_signals, close_all, end_process, execute,

@@ -1,14 +1,17 @@
 //! The routes, by noun.
 
+pub(crate) mod archive;
 pub(crate) mod environments;
 pub(crate) mod execs;
 pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ports;
+pub(crate) mod review;
 pub(crate) mod run;
 pub(crate) mod seeds;
 pub(crate) mod services;
+pub(crate) mod snapshots;
 pub(crate) mod up;
 mod upload;
 pub(crate) mod workspaces;
@@ -17,7 +20,7 @@ use axum::{
     Router,
     extract::Path,
     http::{Method, Uri},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use pyro_core::{EnvironmentName, Problem};
 use pyro_workspace::WorkspaceError;
@@ -73,6 +76,10 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/workspaces/{workspace}/files/remove", post(files::remove))
         .route("/v1/workspaces/{workspace}/files/directory", post(files::make_directory))
         .route("/v1/workspaces/{workspace}/files/search", post(files::search))
+        .route("/v1/workspaces/{workspace}/archive", get(archive::export).put(archive::import))
+        .route("/v1/workspaces/{workspace}/patch", post(review::patch))
+        .route("/v1/workspaces/{workspace}/diff", get(review::diff))
+        .route("/v1/workspaces/{workspace}/diff/patch", get(review::diff_patch))
         .route("/v1/workspaces/{workspace}/services", get(services::list).post(services::start))
         // Services may be called up and down.
         .route(
@@ -102,6 +109,9 @@ pub(crate) fn router(node: Node) -> Router {
             get(services::stream_logs),
         )
         .route("/v1/workspaces/{workspace}/events", get(services::events))
+        .route("/v1/workspaces/{workspace}/snapshots", get(snapshots::list).post(snapshots::create))
+        .route("/v1/workspaces/{workspace}/snapshots/{snapshot}", delete(snapshots::delete))
+        .route("/v1/workspaces/{workspace}/reset", post(snapshots::reset))
         .route("/v1/workspaces/{workspace}/network", get(network::status).put(network::set))
         .route("/v1/workspaces/{workspace}/network/log", get(network::log))
         .route("/v1/workspaces/{workspace}/ports", get(ports::list).post(ports::publish))

@@ -2,15 +2,16 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use pyro_core::{ExecId, ServiceName, WorkspaceId};
+use pyro_core::{ExecId, ServiceName, SnapshotName, WorkspaceId};
 use pyro_link::Link;
 use pyro_relay::Relay;
-use pyro_store::{ExecRecord, Phase, PublishedPort, WorkspaceRecord};
+use pyro_store::{ExecRecord, Phase, PublishedPort, SnapshotRecord, WorkspaceRecord};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{ports::Ports, task::Owner};
 use crate::{
     activity::Activity,
+    checkpoint::{CopyJob, WasReset},
     creation::Change,
     error::WorkspaceError,
     network::{Network, policy_of},
@@ -119,6 +120,25 @@ pub(crate) enum Request {
     FinishExec {
         ended: Box<pyro_wire::ExecRecord>,
         reply: Option<Reply<ExecRecord>>,
+    },
+    /// Says how a copy of the disk is made, which is made beside the owner.
+    BeginSnapshot {
+        name: SnapshotName,
+        reply: Reply<CopyJob>,
+    },
+    KeepSnapshot {
+        record: SnapshotRecord,
+        reply: Reply<()>,
+    },
+    DeleteSnapshot {
+        name: SnapshotName,
+        reply: Reply<()>,
+    },
+    Reset {
+        /// None: what it was when it was made.
+        snapshot: Option<SnapshotName>,
+        resume: bool,
+        reply: Reply<WasReset>,
     },
     SetNetwork {
         network: Box<Network>,
@@ -277,6 +297,7 @@ impl Handle {
             activity: activity.clone(),
             running: HashMap::new(),
             ports: Ports::default(),
+            copying: None,
             relay: relay.clone(),
         };
         let tasks = context.tasks.clone();

@@ -7,6 +7,8 @@
 //! stop       the way down, and deleting
 //! execs      the records of commands
 //! ports      the host's ports that lead to it
+//! snapshots  copies of its disk: when, and which there are
+//! reset      the way back to one
 //! reconcile  what the node before left
 //! follower   a task beside it, that listens to the guest
 //! ```
@@ -19,6 +21,8 @@ mod follower;
 mod handle;
 mod ports;
 mod reconcile;
+mod reset;
+mod snapshots;
 mod start;
 mod stop;
 mod task;

@@ -30,6 +30,7 @@ impl Owner {
             _ => {}
         }
         crate::service::sweep(&self.context.layout.services(self.record.id));
+        self.sweep_copies();
         let vm = Vm::adopt(&self.context.layout.vm(self.record.id));
         match (self.record.phase, vm) {
             (Phase::Creating | Phase::Deleting, _) => {
@@ -63,6 +64,7 @@ impl Owner {
                 self.settle_stopped("vm_died");
             }
         }
+        self.reconcile_reset().await;
         if self.record.kind == WorkspaceKind::Vm {
             // Its one caller went with the node; it is deleted unless somebody attaches.
             self.delete_if_orphaned();

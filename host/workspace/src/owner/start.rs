@@ -70,6 +70,7 @@ impl Owner {
     /// start that this one did not.
     pub(super) async fn ensure_started(&mut self, resume: bool) -> Result<bool, WorkspaceError> {
         if self.record.phase == Phase::Stopped {
+            self.await_copy().await;
             self.record.holds_services = !resume;
         }
         if !self.enter(Event::StartRequested)? {

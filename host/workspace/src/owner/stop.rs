@@ -25,6 +25,7 @@ impl Owner {
         grace: Duration,
         reason: StopReason,
     ) -> Result<(), WorkspaceError> {
+        self.await_copy().await;
         if !self.enter(Event::StopRequested)? {
             return Ok(());
         }
@@ -163,6 +164,7 @@ impl Owner {
     }
 
     pub(super) async fn delete(&mut self) -> Result<(), WorkspaceError> {
+        self.give_up_copy().await;
         self.enter(Event::DeleteRequested)?;
         self.context.crash.reached("delete:announced");
         self.remove().await

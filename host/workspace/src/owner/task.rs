@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     activity::{Activity, InUse},
+    checkpoint::Copying,
     creation::Change,
     error::WorkspaceError,
     exec::GRACE,
@@ -39,6 +40,8 @@ pub(super) struct Owner {
     pub(super) running: HashMap<ExecId, InUse>,
     pub(super) relay: Relay,
     pub(super) ports: Ports,
+    /// The newest copy of the disk that was begun.
+    pub(super) copying: Option<Copying>,
 }
 
 /// Whether the owner goes on after a request.
@@ -172,6 +175,18 @@ impl Owner {
                 if let Some(reply) = reply {
                     let _ = reply.send(finished);
                 }
+            }
+            Request::BeginSnapshot { name, reply } => {
+                let _ = reply.send(self.begin_snapshot(name));
+            }
+            Request::KeepSnapshot { record, reply } => {
+                let _ = reply.send(self.keep_snapshot(record));
+            }
+            Request::DeleteSnapshot { name, reply } => {
+                let _ = reply.send(self.delete_snapshot(&name));
+            }
+            Request::Reset { snapshot, resume, reply } => {
+                let _ = reply.send(Box::pin(self.reset(snapshot, resume)).await);
             }
             Request::SetNetwork { network, reply } => {
                 let ended = self.set_network(&network).await;

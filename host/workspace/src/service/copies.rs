@@ -163,7 +163,7 @@ pub(crate) fn sweep(services: &Path) {
 }
 
 /// Removes a copy, if there is one.
-pub(super) fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 

@@ -37,7 +37,7 @@ use crate::{
     vm::Vm,
 };
 
-pub(crate) use copies::{copy_logs, sweep};
+pub(crate) use copies::{copy_logs, remove as remove_log, sweep};
 pub(crate) use follower::ServiceFollower;
 pub(crate) use told::{all_told, stopped_by};
 pub use up::{Action, Up, UpReport, UpService};

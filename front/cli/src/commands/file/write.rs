@@ -1,16 +1,10 @@
 //! `pyro workspace file write`.
 
-use std::io::Read;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::WriteFile;
-use pyro_core::Problem;
 
-use super::{file_path, notices};
+use super::{file_path, host_content, notices};
 use crate::{arguments::FileWriteArguments, context::Context, error::CommandError, output::units};
-
-/// More than the node takes, so that it says so.
-const MOST: u64 = (1 << 20) + 1;
 
 pub(in crate::commands) async fn write(
     context: &Context,
@@ -20,13 +14,7 @@ pub(in crate::commands) async fn write(
     let workspace = context.workspace(&arguments.workspace)?;
     let content = match (&arguments.text, &arguments.text_file) {
         (Some(text), _) => text.clone().into_bytes(),
-        (None, path) => {
-            let path = path.clone().unwrap_or_default();
-            host_content(&path).map_err(|error| {
-                Problem::invalid("file_unreadable", format!("cannot read {}", path.display()))
-                    .cause(error)
-            })?
-        }
+        (None, path) => host_content(&path.clone().unwrap_or_default())?,
     };
     let path = file_path(&arguments.path);
     let (text, content_base64) = match String::from_utf8(content) {
@@ -51,14 +39,4 @@ pub(in crate::commands) async fn write(
     let (bytes, path) = (units::bytes(written.bytes_written), printer.cell(&written.path));
     printer.line(&format!("Wrote {bytes} to {path}"))?;
     Ok(0)
-}
-
-fn host_content(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin().take(MOST).read_to_end(&mut content)?;
-    } else {
-        std::fs::File::open(path)?.take(MOST).read_to_end(&mut content)?;
-    }
-    Ok(content)
 }

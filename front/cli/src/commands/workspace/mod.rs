@@ -13,6 +13,7 @@ pub(super) mod logs;
 pub(super) mod network;
 pub(super) mod prune;
 pub(super) mod ps;
+pub(super) mod reset;
 mod seed;
 pub(super) mod start;
 pub(super) mod status;

@@ -1,0 +1,4 @@
+//! What is different, and patches.
+
+pub(super) mod diff;
+pub(super) mod patch;

@@ -1,0 +1,5 @@
+//! Verbs on snapshots.
+
+pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod list;
