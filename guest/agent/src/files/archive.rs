@@ -35,7 +35,7 @@ fn told(error: &pyro_archive::Error) -> Refusal {
     let mut code = error.code();
     let mut next = std::error::Error::source(error);
     while let (Some(cause), true) = (next, causes.len() < 8) {
-        let full = matches!(cause.downcast_ref(), Some(Errno::NOSPC | Errno::DQUOT))
+        let full = matches!(cause.downcast_ref(), Some(&(Errno::NOSPC | Errno::DQUOT)))
             || cause.downcast_ref().is_some_and(|error: &io::Error| {
                 matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
             });
