@@ -55,6 +55,14 @@ impl Environment {
         self.state.as_deref().ok_or_else(|| no_home("the state directory", "PYRO_HOME"))
     }
 
+    /// What git is given of the environment: where programs are, and how the network is reached.
+    pub(crate) fn of_git() -> Vec<(OsString, OsString)> {
+        let names = ["PATH", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR"];
+        let proxies = ["http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"];
+        let given = |name: &str| Some((name.into(), env::var_os(name)?));
+        names.into_iter().chain(proxies).filter_map(given).collect()
+    }
+
     /// The image cache.
     pub(crate) fn cache(&self) -> Result<&Path, Problem> {
         self.cache.as_deref().ok_or_else(|| no_home("the image cache", "PYRO_CACHE_DIR"))

@@ -105,6 +105,9 @@ pub struct PrunedEnvironments {
     /// Initramfs archives that were deleted; they are made again when they are needed.
     #[serde(default)]
     pub deleted_initramfs_dirs: Vec<String>,
+    /// Seeds that were deleted.
+    #[serde(default)]
+    pub deleted_seed_dirs: Vec<String>,
     /// What all that freed on the host's disk, in bytes.
     #[serde(default)]
     pub freed_bytes: u64,

@@ -12,6 +12,7 @@ mod file;
 mod network;
 mod node;
 mod port;
+mod seed;
 mod service;
 mod snapshot;
 mod stream;
@@ -43,6 +44,7 @@ pub use pyro_core::{
     Command, DependencyCondition, HealthCheck, Kind, OnReadyTimeout, OnUnhealthy, Probe, Problem,
     RestartPolicy, ServiceName, ServiceSpec, ServiceState,
 };
+pub use seed::{Seed, SeedChoice};
 pub use service::{
     DeletedService, ListeningPort, LogBytes, RestartService, Service, ServiceExit, ServiceList,
     ServiceLogEntry, ServiceLogs, ServiceProbe, SignalService, StartService, StartedService,

@@ -43,6 +43,9 @@ pub struct NodeStopped {
 pub struct DiskUsage {
     /// Bytes of environments, kernels and boot files.
     pub image_bytes: u64,
+    /// Bytes of seeds, which are among those of images.
+    #[serde(default)]
+    pub seed_bytes: u64,
     /// Bytes of all workspaces.
     pub workspace_bytes: u64,
     /// Bytes still free where the state directory is.

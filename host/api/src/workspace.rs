@@ -44,6 +44,9 @@ pub struct CreateWorkspace {
     /// `firecracker` or `qemu`; null: what the host's probe picks.
     #[serde(default)]
     pub backend: Option<String>,
+    /// What its `/workspace` begins with; null: nothing.
+    #[serde(default)]
+    pub seed: Option<crate::SeedChoice>,
 }
 
 /// Changes discovery metadata.
@@ -153,7 +156,7 @@ pub struct Workspace {
 /// What `/workspace` began with.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceSeed {
-    /// `empty`, `directory` or `tar_archive`.
+    /// `empty`, `directory`, `tar_archive` or `git`.
     pub mode: String,
     /// Where it came from.
     pub seed_path: Option<String>,
@@ -163,6 +166,12 @@ pub struct WorkspaceSeed {
     pub entry_count: u64,
     /// Bytes of file content.
     pub bytes_written: u64,
+    /// Which seed it is; null where it is empty.
+    #[serde(default)]
+    pub seed_digest: Option<String>,
+    /// Whether that was there before, so that nothing was sent.
+    #[serde(default)]
+    pub reused: bool,
 }
 
 /// The newest finished command.

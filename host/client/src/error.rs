@@ -107,6 +107,30 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// The files that were to be sent cannot be taken.
+    #[error("the files cannot be taken")]
+    Files {
+        /// Why.
+        #[source]
+        source: pyro_archive::Error,
+    },
+    /// Something that was to be done with git failed.
+    #[error("cannot {doing}")]
+    Git {
+        /// What.
+        doing: String,
+        /// What git said last, or why it could not be run.
+        #[source]
+        source: io::Error,
+    },
+    /// A repository that was named cannot be meant.
+    #[error("{given:?} names no repository: {why}")]
+    Repository {
+        /// As it was given, without credentials.
+        given: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The record of chosen workspaces could not be read or written.
     #[error("cannot use the record of chosen workspaces")]
     Selections {
@@ -135,6 +159,9 @@ impl ClientError {
                 "output_exists"
             }
             Self::Output { .. } => "output_failed",
+            Self::Files { source } => source.code(),
+            Self::Git { .. } => "git_failed",
+            Self::Repository { .. } => "invalid_repository",
         }
     }
 }
@@ -147,6 +174,22 @@ impl From<ClientError> for Problem {
             ClientError::NotRunning { .. } => {
                 problem.kind = Kind::Conflict;
                 problem.hint("run one in the foreground with: pyro serve")
+            }
+            ClientError::Files { source } => {
+                problem.kind = Kind::Invalid;
+                match source.hint() {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                }
+            }
+            ClientError::Git { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                problem.hint("install git, or seed a directory: --seed-path")
+            }
+            ClientError::Git { .. } => problem
+                .hint("git must reach it without asking for anything, or --seed-path a clone"),
+            ClientError::Repository { .. } => {
+                problem.kind = Kind::Invalid;
+                problem.hint("REPO is a directory or a URL, REF a branch, a tag or a commit")
             }
             ClientError::StartEnded { log } | ClientError::StartTimeout { log, .. } => {
                 problem.hint(format!("what it said last is in {}", log.display()))

@@ -1,7 +1,7 @@
 //! The typed client of the node: finds it, starts it, speaks HTTP to it.
 //!
 //! Owns how a node is found in a state directory and started without a race, one method per route,
-//! and the upgraded streams of `exec`, `attach` and `run`. Refuses to know: terminals, printing, the
+//! the upgraded streams of `exec`, `attach` and `run`, and how files of this host become a seed. Refuses to know: terminals, printing, the
 //! process environment; where things are is a parameter.
 //!
 //! ```no_run
@@ -24,12 +24,14 @@ mod documents;
 mod error;
 mod exec_stream;
 mod files;
+mod git;
 mod location;
 mod manifest;
 mod network;
 mod node;
 mod port_stream;
 mod pull;
+mod seed;
 mod selection;
 mod services;
 mod snapshots;
@@ -42,11 +44,13 @@ pub use documents::Documents;
 pub use error::ClientError;
 pub use exec_stream::{ExecEvent, ExecReceiver, ExecSender, ExecStream};
 pub use files::{DiffQuery, FilePath, ReadQuery};
+pub use git::GitSeed;
 pub use location::NodeLocation;
 pub use manifest::given_file;
 pub use node::{BuildStream, Node, Output};
 pub use port_stream::PortStream;
 pub use pull::{Plan, Pulled};
 pub use pyro_api as api;
+pub use seed::{SeedFiles, SeedProgress, SeedReport, SeedRequest};
 pub use selection::Selections;
 pub use services::ServiceLogQuery;

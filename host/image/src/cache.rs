@@ -24,6 +24,7 @@ pub struct Cache {
     building: Directory,
     locks: Directory,
     pub(crate) names: Directory,
+    pub(crate) fingerprints: Directory,
 }
 
 impl Cache {
@@ -37,8 +38,11 @@ impl Cache {
             building: open(path.join("building"))?,
             locks: open(path.join("locks"))?,
             names: open(path.join("names"))?,
+            fingerprints: open(path.join("fingerprints"))?,
         };
-        for kind in ["environments", "kernels", "boot", "disks", "seeds", crate::template::KIND] {
+        for kind in
+            ["environments", "kernels", "boot", "disks", crate::seed::KIND, crate::template::KIND]
+        {
             open(path.join(kind))?;
         }
         cache.remove_leftovers()?;

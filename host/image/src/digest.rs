@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
     str::FromStr,
 };
@@ -69,7 +69,7 @@ impl Digest {
     }
 }
 
-/// Reads on, and takes the digest of all that was read.
+/// Reads or writes on, and takes the digest of all that was.
 pub(crate) struct Digesting<R> {
     source: R,
     hash: Sha256,
@@ -90,6 +90,18 @@ impl<R: Read> Read for Digesting<R> {
         let length = self.source.read(into)?;
         self.hash.update(&into[..length]);
         Ok(length)
+    }
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let length = self.source.write(piece)?;
+        self.hash.update(&piece[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.source.flush()
     }
 }
 

@@ -118,6 +118,13 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// An archive is not taken for a seed.
+    #[error("the files cannot be taken")]
+    Seed {
+        /// What is wrong with it.
+        #[source]
+        source: pyro_archive::Error,
+    },
     /// An archive does not hold a root file system.
     #[error("the archive does not hold a usable root file system: {reason}")]
     NotARoot {
@@ -186,6 +193,7 @@ impl Error {
             Self::NoKernel => "kernel_not_installed",
             Self::Archive(_) => "archive_unreadable",
             Self::TooLarge { .. } => "environment_too_large",
+            Self::Seed { source } => source.code(),
             Self::NotARoot { .. } => "not_a_root_file_system",
             Self::UnknownEnvironment { .. } | Self::NotInCatalogue { .. } => "environment_unknown",
             Self::ReservedName { .. } => "environment_name_reserved",
@@ -212,6 +220,7 @@ impl Error {
             Self::UnknownEnvironment { .. } | Self::NotInCatalogue { .. } => Kind::NotFound,
             Self::Archive(_)
             | Self::TooLarge { .. }
+            | Self::Seed { .. }
             | Self::NotARoot { .. }
             | Self::ReservedName { .. } => Kind::Invalid,
             Self::NotInstalled { .. } | Self::NoKernel | Self::Cancelled => Kind::Conflict,
@@ -248,6 +257,7 @@ impl Error {
                 Some("choose another name, or `pyro env build` for the built-in one".to_owned())
             }
             Self::Cache { .. } => Some("PYRO_CACHE_DIR names another image cache".to_owned()),
+            Self::Seed { source } => source.hint().map(str::to_owned),
             Self::NotARoot { hint, .. } => Some((*hint).to_owned()),
             Self::Record { path, .. } => Some(format!(
                 "remove {} and build again: images hold nothing that cannot be built again",

@@ -17,6 +17,8 @@
 //! | `kernel.json` | which kernel is used now |
 //! | `boot/DIGEST/initramfs.cpio` | the agent and a kernel's modules |
 //! | `disks/DIGEST/disk.ext4` | empty disks to copy from |
+//! | `seeds/DIGEST/` | `seed.squashfs`, what a workspace begins with, named by the digest of its canonical archive; `manifest.json` |
+//! | `fingerprints/` | which seed came of which fingerprint, the newest thousand |
 //! | `seeds/empty-2/seed.squashfs` | the seed of a workspace that has none |
 //! | `templates/DIGEST/` | a saved machine that others are started from, named by the digest of its shape |
 //! | `building/` | what is being made; each entry is locked by its maker for as long as it lives |
@@ -59,4 +61,5 @@ pub use error::{Error, Result};
 pub use job::{Job, Progress};
 pub use kernel::{Kernel, KernelManifest};
 pub use prune::{InUse, Pruned};
+pub use seed::{Seed, SeedManifest};
 pub use squashfs::READ_ONLY_IMAGE_BYTES;

@@ -15,6 +15,8 @@ pub struct InUse {
     pub environments: BTreeSet<Digest>,
     /// Kernels.
     pub kernels: BTreeSet<Digest>,
+    /// Seeds.
+    pub seeds: BTreeSet<Digest>,
 }
 
 /// What was removed.
@@ -26,13 +28,15 @@ pub struct Pruned {
     pub kernels: Vec<PathBuf>,
     /// The directories of initramfs archives.
     pub initramfs: Vec<PathBuf>,
+    /// The directories of seeds.
+    pub seeds: Vec<PathBuf>,
     /// What that freed on disk, in bytes.
     pub freed_bytes: u64,
 }
 
 impl Cache {
     /// Removes images that no name means and no workspace holds, kernels other than the current
-    /// one that no workspace holds, and every initramfs (each is made again when it is needed).
+    /// one and seeds that no workspace holds, and every initramfs (each is made again when it is needed).
     /// An image with a second link is held by a workspace, maybe of another state directory.
     ///
     /// The caller must not start a machine at the same time.
@@ -46,6 +50,8 @@ impl Cache {
             self.sweep("environments", |digest| !environments.contains(digest), freed)?;
         pruned.kernels = self.sweep("kernels", |digest| !kernels.contains(digest), freed)?;
         pruned.initramfs = self.sweep("boot", |_| true, freed)?;
+        pruned.seeds =
+            self.sweep(crate::seed::KIND, |digest| !in_use.seeds.contains(digest), freed)?;
         // Empty disks to copy from: small, made anew in milliseconds, and of no interest by name.
         self.sweep("disks", |_| true, freed)?;
         // Saved machines likewise, though not as small.
@@ -102,8 +108,11 @@ impl Cache {
 
 /// Whether a workspace, of whatever state directory, holds the image by a link of its own.
 fn is_linked(directory: &Path) -> bool {
-    let root = fs::symlink_metadata(directory.join(ROOT));
-    root.is_ok_and(|root| std::os::unix::fs::MetadataExt::nlink(&root) > 1)
+    let linked = |name: &str| {
+        let image = fs::symlink_metadata(directory.join(name));
+        image.is_ok_and(|image| std::os::unix::fs::MetadataExt::nlink(&image) > 1)
+    };
+    linked(ROOT) || linked(crate::seed::IMAGE)
 }
 
 /// The bytes a directory's files take on disk.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Read,
+    io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
 };
@@ -24,6 +24,9 @@ pub(crate) const MKSQUASHFS: Program = Program { name: "mksquashfs", packages: "
 /// How images are compressed: a third smaller than lz4, a twentieth larger than the best level
 /// at a fifth of its time.
 pub(crate) const COMPRESSION: [&str; 4] = ["-comp", "zstd", "-Xcompression-level", "9"];
+
+/// How seeds are: somebody waits for each of them.
+const SEED_COMPRESSION: [&str; 4] = ["-comp", "zstd", "-Xcompression-level", "1"];
 
 /// Whose times the files of an image have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,26 +62,52 @@ pub(crate) fn from_tar(
     }
 }
 
+/// Makes an image of the tar that `feed` writes. Where `feed` fails, its error counts; where it says
+/// that it could not write, the packer's.
+pub(crate) fn pack<T>(
+    job: &Job,
+    image: &Path,
+    feed: impl FnOnce(&mut dyn Write) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let mut packer = MKSQUASHFS.start(
+        job,
+        |command| {
+            configure_form(command, image, SEED_COMPRESSION);
+            command.args(["-mkfs-time", &EPOCH.to_string(), "-all-root", "-no-xattrs"]);
+        },
+        |_| (),
+    )?;
+    let mut sink = packer.take_stdin();
+    let fed = feed(&mut sink)?;
+    drop(sink);
+    packer.finish()?;
+    Ok(fed)
+}
+
 /// Makes an image with nothing in it.
 pub(crate) fn empty(job: &Job, image: &Path) -> Result<()> {
     let mut packer =
         MKSQUASHFS.start(job, |command| configure(command, image, Times::Clamped), |_| ())?;
     let mut sink = packer.take_stdin();
     // An archive's end mark.
-    let _ = std::io::Write::write_all(&mut sink, &[0; 10240]);
+    let _ = Write::write_all(&mut sink, &[0; 10240]);
     drop(sink);
     packer.finish()
 }
 
 fn configure(command: &mut Command, image: &Path, times: Times) {
     let epoch = EPOCH.to_string();
-    command.arg("-").arg(image).args(["-tar", "-noappend", "-quiet", "-no-progress"]);
-    // File handles, which an overlay needs to keep hard links and inode numbers (index=on).
-    command.arg("-exports").args(COMPRESSION);
+    configure_form(command, image, COMPRESSION);
     match times {
         Times::Clamped => command.env("SOURCE_DATE_EPOCH", &epoch),
         Times::Kept => command.args(["-mkfs-time", &epoch]),
     };
+}
+
+fn configure_form(command: &mut Command, image: &Path, compression: [&str; 4]) {
+    command.arg("-").arg(image).args(["-tar", "-noappend", "-quiet", "-no-progress"]);
+    // File handles, which an overlay needs to keep hard links and inode numbers (index=on).
+    command.arg("-exports").args(compression);
     command.args(["-root-mode", "755", "-root-uid", "0", "-root-gid", "0"]);
     command.stdin(Stdio::piped());
 }

@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use crate::routes::{
-    archive, disk, environments, execs, files, network, node, ports, review, run, services,
+    archive, disk, environments, execs, files, network, node, ports, review, run, seeds, services,
     snapshots, up, workspaces,
 };
 
@@ -28,6 +28,8 @@ use crate::routes::{
         environments::build,
         environments::import,
         environments::prune,
+        seeds::make,
+        seeds::find,
         workspaces::list,
         workspaces::create,
         workspaces::status,

@@ -8,9 +8,10 @@ use pyro_api::{
 use pyro_core::{
     LabelKey, LabelValue, Mebibytes, Problem, VcpuCount, WORKSPACE_PATH, WorkspaceName,
 };
+use pyro_image::Digest;
 use pyro_workspace::{
     Change, Creation, ExecSpec, ExecTerminal, Network, NetworkRecord, OnExpiry, PortRequest,
-    WorkspaceKind,
+    SeedChoice, SeedMode, WorkspaceKind,
 };
 
 /// The environment where none is named.
@@ -18,6 +19,9 @@ const DEFAULT_ENVIRONMENT: &str = "debian:12";
 
 /// The idle time of a one-shot VM, seconds: default and bounds.
 const VM_TTL: (u64, std::ops::RangeInclusive<u64>) = (600, 60..=3600);
+
+/// The longest path of a seed that is kept, bytes.
+const MOST_SEED_PATH: usize = 8192;
 
 /// The longest command with its environment, bytes: what Linux takes for one argument.
 const MAX_ARGUMENT: usize = 128 * 1024;
@@ -80,7 +84,32 @@ pub(crate) fn creation(request: CreateWorkspace, kind: WorkspaceKind) -> Result<
         labels,
         backend: backend.transpose()?,
         network,
+        seed: request.seed.map(seed).transpose()?,
     })
+}
+
+fn seed(choice: pyro_api::SeedChoice) -> Result<SeedChoice, Problem> {
+    let mode = match choice.mode.as_str() {
+        "directory" => SeedMode::Directory,
+        "tar_archive" => SeedMode::TarArchive,
+        "git" => SeedMode::Git,
+        other => {
+            let text = format!("{other:?} is nothing that seeds are made from");
+            return Err(Problem::invalid("invalid_seed", text)
+                .hint("they are made from: directory, tar_archive, git"));
+        }
+    };
+    if choice.seed_path.as_ref().is_some_and(|path| path.len() > MOST_SEED_PATH) {
+        let text = format!("a seed_path has at most {MOST_SEED_PATH} bytes");
+        return Err(Problem::invalid("invalid_seed", text));
+    }
+    let digest = digest("seed", &choice.digest)?;
+    Ok(SeedChoice { digest, mode, path: choice.seed_path, reused: choice.reused })
+}
+
+/// A SHA-256 in hexadecimal.
+pub(crate) fn digest(what: &str, text: &str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error| Problem::invalid(&format!("invalid_{what}"), format!("{error}")))
 }
 
 /// A network policy, `off` where none is named, with the rules of its allow-list.

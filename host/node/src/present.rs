@@ -17,8 +17,8 @@ use pyro_api::{
 use pyro_core::{ExitStatus, Probe, Problem, ServiceState, WORKSPACE_PATH, WorkspaceId};
 use pyro_workspace::{
     Action, BASELINE, ExecRecord, ExecState, GUEST_ADDRESS, Handle, LogEntry, OnExpiry, Outcome,
-    Phase, PortRow, PortState, PortStatus, PublishedPort, ServiceEvent, ServiceRecord, Snapshot,
-    SnapshotRecord, TRUNK_MEMORY, WorkspaceRecord,
+    Phase, PortRow, PortState, PortStatus, PublishedPort, SeedRecord, ServiceEvent, ServiceRecord,
+    Snapshot, SnapshotRecord, TRUNK_MEMORY, WorkspaceRecord,
     relay::{Entry, Protocol, Verdict},
 };
 
@@ -163,13 +163,7 @@ pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace
         allow_host_compat: false,
         execution_mode: execution_mode.into(),
         workspace_path: WORKSPACE_PATH.into(),
-        workspace_seed: WorkspaceSeed {
-            mode: "empty".into(),
-            seed_path: None,
-            destination: WORKSPACE_PATH.into(),
-            entry_count: 0,
-            bytes_written: 0,
-        },
+        workspace_seed: workspace_seed(record.seed.as_ref()),
         secrets: Vec::new(),
         command_count: record.command_count,
         last_command: record.last_command.as_ref().map(|last| WorkspaceLastCommand {
@@ -192,6 +186,18 @@ pub(crate) async fn workspace(handle: &Handle, snapshot: &Snapshot) -> Workspace
     }
 }
 
+fn workspace_seed(seed: Option<&SeedRecord>) -> WorkspaceSeed {
+    WorkspaceSeed {
+        mode: seed.map_or("empty", |seed| seed.mode.as_str()).into(),
+        seed_path: seed.and_then(|seed| seed.path.clone()),
+        destination: WORKSPACE_PATH.into(),
+        entry_count: seed.map_or(0, |seed| seed.entry_count),
+        bytes_written: seed.map_or(0, |seed| seed.bytes),
+        seed_digest: seed.map(|seed| seed.digest.clone()),
+        reused: seed.is_some_and(|seed| seed.reused),
+    }
+}
+
 /// A snapshot that was taken.
 pub(crate) fn snapshot(workspace_id: WorkspaceId, record: &SnapshotRecord) -> pyro_api::Snapshot {
     pyro_api::Snapshot {
@@ -209,13 +215,14 @@ pub(crate) fn snapshot(workspace_id: WorkspaceId, record: &SnapshotRecord) -> py
 
 /// What a workspace was when it was made.
 pub(crate) fn baseline(record: &WorkspaceRecord) -> pyro_api::Snapshot {
+    let seed = record.seed.as_ref();
     pyro_api::Snapshot {
         workspace_id: record.id,
         snapshot_name: BASELINE.into(),
         kind: BASELINE.into(),
         created_at: seconds(record.created_at),
-        entry_count: 0,
-        bytes_written: 0,
+        entry_count: seed.map_or(0, |seed| seed.entry_count),
+        bytes_written: seed.map_or(0, |seed| seed.bytes),
         deletable: false,
         frozen_ms: 0.0,
         by_reflink: false,

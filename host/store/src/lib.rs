@@ -14,7 +14,7 @@ mod store;
 
 pub use record::{
     Checkpoints, ExecRecord, ExecState, LastCommand, NetworkPolicy, NetworkRecord, OnExpiry, Phase,
-    PublishedPort, ResetRecord, ServiceEvent, ServiceExit, ServiceRecord, SnapshotRecord,
-    WorkspaceKind, WorkspaceRecord,
+    PublishedPort, ResetRecord, SeedMode, SeedRecord, ServiceEvent, ServiceExit, ServiceRecord,
+    SnapshotRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use store::{Store, StoreError};

@@ -123,9 +123,53 @@ pub struct WorkspaceRecord {
     /// Whether it was made before anybody asked for one, and nobody has yet.
     #[serde(default)]
     pub is_warm: bool,
+    /// What its `/workspace` began with; nothing, where there is none.
+    #[serde(default)]
+    pub seed: Option<SeedRecord>,
     /// What its disk was and may be again.
     #[serde(default)]
     pub checkpoints: Checkpoints,
+}
+
+/// What a workspace's `/workspace` began with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SeedRecord {
+    /// The image, for the workspace's whole life.
+    pub digest: String,
+    /// What it was made from.
+    pub mode: SeedMode,
+    /// Where that lay, as its caller names it.
+    pub path: Option<String>,
+    /// Files, directories and links.
+    pub entry_count: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Whether the image was there before, so that nothing was sent.
+    #[serde(default)]
+    pub reused: bool,
+}
+
+/// What a seed was made from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeedMode {
+    /// A directory.
+    Directory,
+    /// A tar archive, compressed or not.
+    TarArchive,
+    /// What a git repository tracks.
+    Git,
+}
+
+impl SeedMode {
+    /// As it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::TarArchive => "tar_archive",
+            Self::Git => "git",
+        }
+    }
 }
 
 /// What a workspace's disk was at other times, and its way back.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyro_core::{EnvironmentName, LabelKey, LabelValue, Mebibytes, VcpuCount, WorkspaceName};
-use pyro_store::{OnExpiry, WorkspaceKind};
+use pyro_store::{OnExpiry, SeedMode, WorkspaceKind};
 
 use crate::network::Network;
 
@@ -32,6 +32,21 @@ pub struct Creation {
     pub backend: Option<String>,
     /// What it may reach.
     pub network: Network,
+    /// What its `/workspace` begins with.
+    pub seed: Option<SeedChoice>,
+}
+
+/// What a `/workspace` begins with: a seed that is in the cache.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeedChoice {
+    /// The seed.
+    pub digest: pyro_image::Digest,
+    /// What it was made from.
+    pub mode: SeedMode,
+    /// Where that lay, as its caller names it.
+    pub path: Option<String>,
+    /// Whether the caller found it there.
+    pub reused: bool,
 }
 
 /// A change of discovery metadata.

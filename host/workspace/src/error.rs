@@ -102,6 +102,9 @@ pub enum WorkspaceError {
         /// The last lines of the guest's console.
         console: Vec<String>,
     },
+    /// A seed that a workspace is to begin with is not in the cache.
+    #[error("there is no seed {0}")]
+    SeedNotFound(pyro_image::Digest),
     /// Its disk is being copied.
     #[error("a snapshot of workspace {0} is being taken")]
     Busy(WorkspaceId),
@@ -255,6 +258,10 @@ impl From<WorkspaceError> for Problem {
                 format!("workspace {workspace} has no exec {reference:?}"),
             )
             .hint(format!("`pyro ps {workspace}` lists its execs")),
+            WorkspaceError::SeedNotFound(digest) => {
+                Self::not_found("seed_not_found", format!("there is no seed {digest}"))
+                    .hint("its files are to be sent again: it was not used, and pruned")
+            }
             WorkspaceError::ExecEnded(exec) => {
                 Self::conflict("exec_ended", format!("exec {exec} has ended"))
             }

@@ -9,6 +9,7 @@
 //! workspaces/<id>/agent.ext4   the agent disk
 //! workspaces/<id>/root.squashfs a link to the root image, where the file systems allow it: it
 //!                              keeps the image from being pruned by any node that shares the cache
+//! workspaces/<id>/seed.squashfs the same of its seed, where it has one
 //! workspaces/<id>/vm/          the keeper's directory (made anew for each start)
 //! workspaces/<id>/execs/       copies of finished execs' output
 //! workspaces/<id>/services/    copies of services' logs
@@ -71,6 +72,10 @@ impl Layout {
 
     pub(crate) fn root_link(&self, id: WorkspaceId) -> PathBuf {
         self.workspace(id).join("root.squashfs")
+    }
+
+    pub(crate) fn seed_link(&self, id: WorkspaceId) -> PathBuf {
+        self.workspace(id).join("seed.squashfs")
     }
 
     pub(crate) fn vm(&self, id: WorkspaceId) -> PathBuf {

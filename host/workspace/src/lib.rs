@@ -36,7 +36,7 @@ mod vm;
 mod warm;
 
 pub use checkpoint::{BASELINE, WasReset};
-pub use creation::{Change, Creation};
+pub use creation::{Change, Creation, SeedChoice};
 pub use disk::{Disk, DiskImage};
 pub use error::WorkspaceError;
 pub use exec::{Attached, ExecSpec, ExecTerminal, InUseGuard, StartedExec};
@@ -54,8 +54,8 @@ pub use pyro_change::Status as ChangeStatus;
 pub use pyro_link::{ExecSender, ExecStream, LinkError, Output, OutputReader, TRUNK_MEMORY};
 pub use pyro_relay as relay;
 pub use pyro_store::{
-    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, ServiceEvent,
-    ServiceRecord, SnapshotRecord, WorkspaceKind, WorkspaceRecord,
+    ExecRecord, ExecState, NetworkRecord, OnExpiry, Phase, PublishedPort, SeedMode, SeedRecord,
+    ServiceEvent, ServiceRecord, SnapshotRecord, WorkspaceKind, WorkspaceRecord,
 };
 pub use pyro_wire::ExecRecord as GuestExecRecord;
 pub use registry::{Settings, Workspaces};

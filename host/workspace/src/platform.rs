@@ -1,18 +1,19 @@
 //! What VMs are made of here: images, backends, the host's clock. Found once, used by every start.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use pyro_core::{EnvironmentName, Mebibytes, Problem};
 use pyro_directory::Directory;
 use pyro_image::{Cache, Digest, InstalledEnvironment, Kernel, template};
-use pyro_store::WorkspaceRecord;
+use pyro_store::{SeedRecord, WorkspaceRecord};
 use pyro_vmm::{BackendName, Drives, Findings, HostClock, HostPrograms, Machine, choose, kvm};
 use tokio::sync::{OnceCell, RwLock};
 
 use crate::{
+    creation::SeedChoice,
     disk::DiskFiles,
     error::{WorkspaceError, state_unwritable},
     layout::Layout,
@@ -124,6 +125,20 @@ impl Platform {
         })
     }
 
+    /// What is kept of a seed that a workspace is to begin with.
+    pub(crate) fn seed(&self, choice: SeedChoice) -> Result<SeedRecord, WorkspaceError> {
+        let seed = pyro_image::seed::find(&self.images, &choice.digest).map_err(Problem::from)?;
+        let Some(seed) = seed else { return Err(WorkspaceError::SeedNotFound(choice.digest)) };
+        Ok(SeedRecord {
+            digest: seed.digest.to_string(),
+            mode: choice.mode,
+            path: choice.path,
+            entry_count: seed.manifest.entry_count,
+            bytes: seed.manifest.bytes,
+            reused: choice.reused,
+        })
+    }
+
     /// Makes both writable disks of a workspace.
     pub(crate) async fn create_disks(
         &self,
@@ -137,18 +152,19 @@ impl Platform {
         let root = self.images.environment_root(&root_digest(record)?);
         let link = layout.root_link(record.id);
         let missing = missing_image(record);
+        let seed = seed_digest(record)?;
+        let seed_link = layout.seed_link(record.id);
+        let missing_seed = missing_seed(record);
         let images = self.images.clone();
         blocking(move || {
             Directory::create(directory.clone())
                 .and_then(|_| Directory::create(execs))
                 .map_err(|error| state_unwritable(&error))?;
-            match root.map(|root| std::fs::hard_link(root, link)) {
-                None => return Err(missing),
-                Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(missing);
-                }
-                Some(Err(error)) => tracing::debug!(%error, "the image cannot be linked"),
-                Some(Ok(())) => {}
+            hold(root.ok_or_else(|| missing.clone())?, &link, missing)?;
+            if let Some(digest) = seed {
+                let seed = pyro_image::seed::find(&images, &digest)?;
+                let seed = seed.ok_or_else(|| missing_seed.clone())?;
+                hold(seed.image, &seed_link, missing_seed)?;
             }
             pyro_image::disk::create_workspace(&images, &disk, size)?;
             pyro_image::disk::create_agent(&images, &agent)?;
@@ -204,6 +220,9 @@ impl Platform {
         let digest = root_digest(record)?;
         let link = layout.root_link(record.id);
         let missing = missing_image(record);
+        let seed = seed_digest(record)?;
+        let seed_link = layout.seed_link(record.id);
+        let missing_seed = missing_seed(record);
         let (disk, agent_disk) = (layout.disk(record.id), layout.agent_disk(record.id));
         let (vcpus, memory) = (record.vcpus, record.memory);
         let place = layout.vm(record.id);
@@ -212,17 +231,19 @@ impl Platform {
             let kernel = images.kernel()?.ok_or(pyro_image::Error::NoKernel)?;
             let linked = || Some(link).filter(|link| link.exists());
             let root = images.environment_root(&digest).or_else(linked).ok_or(missing)?;
+            let seed = match seed {
+                None => pyro_image::seed::empty(&images)?,
+                Some(_) if seed_link.exists() => seed_link,
+                Some(digest) => {
+                    pyro_image::seed::find(&images, &digest)?.ok_or(missing_seed)?.image
+                }
+            };
             let machine = Machine {
                 vcpus,
                 memory,
                 initramfs: initramfs.of(&images, &kernel, agent)?,
                 kernel: kernel.vmlinux,
-                drives: Drives {
-                    root,
-                    seed: pyro_image::seed::empty(&images)?,
-                    workspace: disk,
-                    agent: agent_disk,
-                },
+                drives: Drives { root, seed, workspace: disk, agent: agent_disk },
             };
             let directory = fresh_directory(place)?;
             let backend = chosen.backend.backend();
@@ -319,6 +340,30 @@ fn root_digest(record: &WorkspaceRecord) -> Result<Digest, WorkspaceError> {
     Ok(parsed.map_err(|error: pyro_image::InvalidDigest| {
         Problem::from_error("environment_missing", &error)
     })?)
+}
+
+/// Holds an image for a workspace by a link, where the file systems allow it.
+fn hold(image: PathBuf, link: &Path, missing: Problem) -> Result<(), Problem> {
+    match std::fs::hard_link(image, link) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing),
+        Err(error) => {
+            tracing::debug!(%error, "an image cannot be linked");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn seed_digest(record: &WorkspaceRecord) -> Result<Option<Digest>, WorkspaceError> {
+    let parsed = record.seed.as_ref().map(|seed| seed.digest.parse()).transpose();
+    Ok(parsed
+        .map_err(|error: pyro_image::InvalidDigest| Problem::from_error("seed_missing", &error))?)
+}
+
+fn missing_seed(record: &WorkspaceRecord) -> Problem {
+    let id = record.id;
+    Problem::failed("seed_missing", format!("the seed that workspace {id} began with is gone"))
+        .hint("make a new workspace from the same files")
 }
 
 fn missing_image(record: &WorkspaceRecord) -> Problem {

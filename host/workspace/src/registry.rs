@@ -171,6 +171,7 @@ impl Workspaces {
         let context = &self.context;
         let held = context.platform.images_held.read().await;
         let environment = context.platform.environment(&creation.environment)?;
+        let seed = creation.seed.map(|choice| context.platform.seed(choice)).transpose()?;
         let chosen = context.platform.choose(creation.backend.as_deref()).await?;
         let now = now_millis();
         let wanted = WorkspaceRecord {
@@ -201,13 +202,12 @@ impl Workspaces {
             network: creation.network.record().clone(),
             published: Vec::new(),
             is_warm: false,
+            seed,
             checkpoints: pyro_store::Checkpoints::default(),
         };
-        let handle = if let Some(handle) = self.claim(&wanted).await {
-            handle
-        } else {
-            self.make(wanted, held).await?
-        };
+        // The seed drive of a warm VM is empty, and in use.
+        let warm = if wanted.seed.is_none() { self.claim(&wanted).await } else { None };
+        let handle = if let Some(handle) = warm { handle } else { self.make(wanted, held).await? };
         self.restock(&handle);
         Ok(handle)
     }
@@ -315,12 +315,12 @@ impl Workspaces {
         let context = self.context.clone();
         self.cool_down().await;
         let _held = context.platform.images_held.write().await;
-        let environments = {
-            let handles = context.handles();
-            let digest = |handle: &Handle| handle.snapshot().record.environment_digest.parse().ok();
-            handles.values().filter_map(digest).collect()
-        };
-        let in_use = pyro_image::InUse { environments, ..pyro_image::InUse::default() };
+        let mut in_use = pyro_image::InUse::default();
+        for handle in context.handles().values() {
+            let record = &handle.snapshot().record;
+            in_use.environments.extend(record.environment_digest.parse());
+            in_use.seeds.extend(record.seed.as_ref().and_then(|seed| seed.digest.parse().ok()));
+        }
         let images = self.images();
         let pruned = tokio::task::spawn_blocking(move || remove(&images, &in_use))
             .await
@@ -418,6 +418,7 @@ mod tests {
             network: pyro_store::NetworkRecord::default(),
             published: Vec::new(),
             is_warm: false,
+            seed: None,
             checkpoints: pyro_store::Checkpoints::default(),
         }
     }

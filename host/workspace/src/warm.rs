@@ -216,6 +216,7 @@ fn warm(like: &WorkspaceRecord) -> WorkspaceRecord {
         phase: Phase::Creating,
         was_started: false,
         network: NetworkRecord::default(),
+        seed: None,
         is_warm: true,
         checkpoints: Checkpoints::default(),
         ..like.clone()

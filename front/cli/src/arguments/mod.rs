@@ -42,8 +42,8 @@ pub(crate) use transfer::{
 pub(crate) use workspace::{
     AttachArguments, CreateArguments, DeleteArguments, EventsArguments, ExecArguments,
     ForwardArguments, KillArguments, ListArguments, NetworkLogArguments, NetworkSetArguments,
-    NetworkVerb, OnExpiry, OneArguments, PruneArguments, PsArguments, ShellArguments,
-    StartArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
+    NetworkVerb, OnExpiry, OneArguments, PruneArguments, PsArguments, SeedArguments,
+    ShellArguments, StartArguments, StopArguments, UpdateArguments, WaitArguments, WorkspaceVerb,
 };
 
 /// Linux machines of their own for coding agents, each in a microVM.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 
 use super::{
@@ -132,6 +132,8 @@ impl WorkspaceVerb {
 #[command(after_help = "Examples:
   pyro create
   pyro create debian:12-build --name build --cpus 2 -m 4g
+  pyro create --seed-path . --respect-ignore
+  pyro create --seed-git https://example.org/project.git@v1.2
   W=$(pyro create --id-only) && pyro exec $W -- uname -r")]
 pub(crate) struct CreateArguments {
     /// The environment, debian:12 if left out
@@ -150,9 +152,8 @@ pub(crate) struct CreateArguments {
     /// A label; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) label: Vec<(String, String)>,
-    /// Begin with these files (not available yet)
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(crate) seed_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) seed: SeedArguments,
     /// Give it a secret (not available yet)
     #[arg(long, value_name = "NAME=VALUE", hide = true)]
     pub(crate) secret: Vec<String>,
@@ -165,6 +166,24 @@ pub(crate) struct CreateArguments {
     /// Print it as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `/workspace` begins with.
+#[derive(Args, Debug, Default)]
+pub(crate) struct SeedArguments {
+    /// Begin with these files: a directory, or an archive (.tar, .tar.gz, .tar.zst)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) seed_path: Option<PathBuf>,
+    /// Leave out what matches: a pattern as in a .gitignore; may be repeated
+    #[arg(long, value_name = "GLOB", requires = "seed_path")]
+    pub(crate) exclude: Vec<String>,
+    /// Leave out what .gitignore and .pyroignore say
+    #[arg(long, requires = "seed_path")]
+    pub(crate) respect_ignore: bool,
+    /// Begin with what a git repository tracks, and its history: a directory or a URL, at a branch, a
+    /// tag or a commit
+    #[arg(long, value_name = "REPO[@REF]", conflicts_with = "seed_path")]
+    pub(crate) seed_git: Option<String>,
 }
 
 /// What a workspace or VM may reach.

@@ -26,6 +26,9 @@ pub(super) async fn df(context: &Context) -> Result<u8, CommandError> {
     for environment in usage.environments.iter().filter(|environment| environment.installed) {
         rows.push(row("environment", printer.cell(&environment.name), environment.size_bytes));
     }
+    if usage.seed_bytes > 0 {
+        rows.push(row("seeds", String::new(), usage.seed_bytes));
+    }
     rows.push(row("all workspaces", String::new(), usage.workspace_bytes));
     rows.push(row("all images", String::new(), usage.image_bytes));
     rows.push(row("free", String::new(), usage.free_bytes));

@@ -321,6 +321,8 @@ pub fn workspace() -> Workspace {
             destination: "/workspace".into(),
             entry_count: 0,
             bytes_written: 0,
+            seed_digest: None,
+            reused: false,
         },
         secrets: Vec::new(),
         command_count: 3,

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     response::{Answer, Failure},
+    routes::upload::upload,
     server::Node,
 };
 
@@ -104,6 +105,7 @@ pub(crate) async fn prune(State(node): State<Node>) -> Answer<PrunedEnvironments
         deleted_environment_dirs: shown(&pruned.environments),
         deleted_kernel_dirs: shown(&pruned.kernels),
         deleted_initramfs_dirs: shown(&pruned.initramfs),
+        deleted_seed_dirs: shown(&pruned.seeds),
         freed_bytes: pruned.freed_bytes,
     }))
 }
@@ -123,7 +125,7 @@ pub(crate) struct BuildQuery {
 }
 
 /// Ends the build when its client goes.
-struct CancelOnDrop(Job);
+pub(crate) struct CancelOnDrop(pub(crate) Job);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -208,51 +210,18 @@ pub(crate) async fn import(
             return Err(Failure::from(error));
         }
     };
-    let (send, pieces) = mpsc::channel::<io::Result<bytes::Bytes>>(8);
-    let feed = async move {
-        while let Some(piece) = body.next().await {
-            let broken = piece.is_err();
-            if send.send(piece.map_err(io::Error::other)).await.is_err() || broken {
-                break;
-            }
-        }
-        // An importer that ends before the tar does still leaves the client its whole say.
-        while let Some(Ok(_)) = body.next().await {}
-    };
+    let (mut source, feed) = upload(body);
     let job = Job::silent();
     let cancel = CancelOnDrop(job.clone());
     let images = node.workspaces().images();
     let import = tokio::task::spawn_blocking(move || {
-        let mut source = BodyReader { pieces, piece: bytes::Bytes::new(), bytes: 0 };
         let built = pyro_image::environment::import(&images, &name, &mut source, &job)?;
         drop(built);
-        Ok::<_, Problem>((present(images.inspect(&name)?), source.bytes))
+        Ok::<_, Problem>((present(images.inspect(&name)?), source.bytes_read()))
     });
     let (imported, ()) = tokio::join!(import, feed);
     drop(cancel);
     let (environment, bytes_read) =
         imported.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     Ok(Json(ImportedEnvironment { environment, bytes_read }))
-}
-
-/// A request's body, read from a blocking thread.
-struct BodyReader {
-    pieces: mpsc::Receiver<io::Result<bytes::Bytes>>,
-    piece: bytes::Bytes,
-    bytes: u64,
-}
-
-impl io::Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.piece = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.piece.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.piece.split_to(length));
-        self.bytes += length as u64;
-        Ok(length)
-    }
 }

@@ -10,9 +10,11 @@ pub(crate) mod node;
 pub(crate) mod ports;
 pub(crate) mod review;
 pub(crate) mod run;
+pub(crate) mod seeds;
 pub(crate) mod services;
 pub(crate) mod snapshots;
 pub(crate) mod up;
+mod upload;
 pub(crate) mod workspaces;
 
 use axum::{
@@ -44,6 +46,8 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/v1/environments/{name}", get(environments::inspect).delete(environments::remove))
         .route("/v1/environments/{name}/build", post(environments::build))
         .route("/v1/environments/{name}/import", post(environments::import))
+        .route("/v1/seeds", post(seeds::make))
+        .route("/v1/seeds/{fingerprint}", get(seeds::find))
         .route("/v1/workspaces", get(workspaces::list).post(workspaces::create))
         .route(
             "/v1/workspaces/prune",

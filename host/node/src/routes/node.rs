@@ -47,7 +47,7 @@ pub(crate) async fn stop(State(node): State<Node>) -> Json<NodeStopped> {
 #[utoipa::path(get, path = "/v1/df", responses((status = 200, body = DiskUsage)))]
 pub(crate) async fn disk_usage(State(node): State<Node>) -> Answer<DiskUsage> {
     let environments = environments::all(&node)?.environments;
-    let (workspaces, image_bytes, free_bytes) = node
+    let (workspaces, image_bytes, seed_bytes, free_bytes) = node
         .blocking(|node| {
             let all = node.workspaces().all(true);
             let mut workspaces: Vec<_> = all
@@ -62,11 +62,14 @@ pub(crate) async fn disk_usage(State(node): State<Node>) -> Answer<DiskUsage> {
             workspaces.sort_by_key(|usage| std::cmp::Reverse(usage.disk_bytes));
             let state = &node.settings().workspace.state;
             let free = rustix::fs::statvfs(state).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
-            (workspaces, pyro_workspace::occupied_bytes(&node.settings().workspace.cache), free)
+            let images = pyro_workspace::occupied_bytes(&node.settings().workspace.cache);
+            let seeds = pyro_image::seed::occupied_bytes(&node.workspaces().images());
+            (workspaces, images, seeds, free)
         })
         .await;
     Ok(Json(DiskUsage {
         image_bytes,
+        seed_bytes,
         workspace_bytes: workspaces.iter().map(|usage| usage.disk_bytes + usage.record_bytes).sum(),
         free_bytes,
         workspaces,

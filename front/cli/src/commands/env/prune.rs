@@ -13,6 +13,7 @@ pub(in crate::commands) async fn prune(context: &Context) -> Result<u8, CommandE
         &pruned.deleted_environment_dirs,
         &pruned.deleted_kernel_dirs,
         &pruned.deleted_initramfs_dirs,
+        &pruned.deleted_seed_dirs,
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,6 @@
 //! `pyro workspace create`.
 
-use super::card;
+use super::{card, seed};
 use crate::{
     arguments::{CreateArguments, OnExpiry},
     commands::wiring,
@@ -13,7 +13,6 @@ pub(in crate::commands) async fn create(
     arguments: CreateArguments,
 ) -> Result<u8, CommandError> {
     for (flag, given) in [
-        ("--seed-path", arguments.seed_path.is_some()),
         ("--secret", !arguments.secret.is_empty()),
         ("--secret-file", !arguments.secret_file.is_empty()),
     ] {
@@ -39,7 +38,10 @@ pub(in crate::commands) async fn create(
         Some(environment) => format!("Creating a workspace of {environment}"),
         None => "Creating a workspace".to_owned(),
     };
-    let workspace = printer.while_waiting(&doing, node.create_workspace(&request)).await?;
+    let workspace = match seed::request(arguments.seed) {
+        None => printer.while_waiting(&doing, node.create_workspace(&request)).await?,
+        Some(seed) => seed::create(printer, &node, &request, &seed, &doing).await?,
+    };
     if arguments.id_only {
         printer.line(&workspace.workspace_id.to_string())?;
         return Ok(0);

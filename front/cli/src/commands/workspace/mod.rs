@@ -14,6 +14,7 @@ pub(super) mod network;
 pub(super) mod prune;
 pub(super) mod ps;
 pub(super) mod reset;
+mod seed;
 pub(super) mod start;
 pub(super) mod status;
 pub(super) mod stop;
