@@ -65,7 +65,7 @@ pub enum SeedProgress {
 }
 
 /// What is worth knowing about a seed, beyond what its workspace says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct SeedReport {
     /// Entries that ignore files match, whether they were taken or not.
     pub ignored_entries: u64,
