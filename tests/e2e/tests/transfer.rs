@@ -24,7 +24,7 @@ fn make_tree(root: &Path) {
     symlink("../../..", root.join("src/up")).unwrap();
     let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     fs::write(root.join("bytes"), bytes).unwrap();
-    let odd = std::ffi::OsString::from(unsafe_name());
+    let odd = unsafe_name();
     fs::write(root.join(odd), "odd").unwrap();
     let sparse = fs::File::create(root.join("sparse")).unwrap();
     sparse.set_len(64 << 20).unwrap();
