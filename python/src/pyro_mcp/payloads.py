@@ -9,13 +9,22 @@ from typing import Any, Literal, TypedDict
 
 __all__ = [
     "BuildEvent",
+    "CreatedSnapshot",
     "DeletedEnvironment",
     "DeletedService",
+    "DeletedSnapshot",
     "DeletedWorkspace",
+    "DiffEntry",
+    "DiffMark",
+    "DiffResult",
+    "DiffSummary",
+    "DiskContent",
+    "DiskList",
     "DiskUsage",
     "DownResult",
     "DownService",
     "DownServices",
+    "EditedFile",
     "Environment",
     "EnvironmentCatalog",
     "ErrorBody",
@@ -23,6 +32,10 @@ __all__ = [
     "ExecList",
     "ExecLogEntry",
     "ExecResult",
+    "FileContent",
+    "FileEntry",
+    "FileList",
+    "FileStatus",
     "GivenFile",
     "ImportedEnvironment",
     "ListeningPort",
@@ -36,6 +49,9 @@ __all__ = [
     "NetworkStatus",
     "NodeStatus",
     "NodeStopped",
+    "PatchResult",
+    "PatchSummary",
+    "PatchedFile",
     "Port",
     "PortList",
     "PortPublication",
@@ -45,8 +61,14 @@ __all__ = [
     "PublishPorts",
     "PublishedPort",
     "PublishedPorts",
+    "RemovedFile",
+    "ResetResult",
     "RestartService",
     "RunResult",
+    "SearchMatch",
+    "SearchResult",
+    "Seed",
+    "SeedChoice",
     "Service",
     "ServiceExit",
     "ServiceList",
@@ -55,10 +77,13 @@ __all__ = [
     "ServiceProbe",
     "SetNetwork",
     "SignalService",
+    "Snapshot",
+    "SnapshotList",
     "StartService",
     "StartedService",
     "StopService",
     "Terminal",
+    "UnpackedFiles",
     "UnpublishPorts",
     "UnpublishedPorts",
     "UpResult",
@@ -71,8 +96,10 @@ __all__ = [
     "WorkspaceLastCommand",
     "WorkspaceList",
     "WorkspaceLogs",
+    "WorkspaceReset",
     "WorkspaceSeed",
     "WorkspaceSummary",
+    "WrittenFile",
 ]
 
 
@@ -112,6 +139,22 @@ class BuildEventProblem(TypedDict):
 BuildEvent = BuildEventProgress | BuildEventDone | BuildEventProblem
 
 
+class CreatedSnapshot(TypedDict):
+    """The reply to a create."""
+
+    duration_ms: int
+    """How long it took, milliseconds."""
+
+    execution_mode: str
+    """`guest_vsock`."""
+
+    snapshot: Snapshot
+    """The snapshot."""
+
+    workspace_id: str
+    """The workspace."""
+
+
 class DeletedEnvironment(TypedDict):
     """The reply to a delete of an environment's name."""
 
@@ -144,6 +187,19 @@ class DeletedService(TypedDict):
     """Where it was."""
 
 
+class DeletedSnapshot(TypedDict):
+    """The reply to a delete."""
+
+    deleted: bool
+    """Always true."""
+
+    snapshot_name: str
+    """What was deleted."""
+
+    workspace_id: str
+    """The workspace."""
+
+
 class DeletedWorkspace(TypedDict):
     """The reply to a delete."""
 
@@ -157,6 +213,186 @@ class DeletedWorkspace(TypedDict):
     """What was deleted."""
 
 
+class DiffEntry(TypedDict):
+    """A path that is different."""
+
+    artifact_type: str
+    """`file`, `directory`, `symlink` or `other`: what it is, or was where it is gone."""
+
+    binary: bool
+    """Its content is no text."""
+
+    link_target: str | None
+    """Of a symlink."""
+
+    marks: list[DiffMark] | None
+    """Why it is worth a second look."""
+
+    mode: str | None
+    """Permissions in octal; null where it is gone."""
+
+    old_link_target: str | None
+    """Of what was a symlink."""
+
+    old_mode: str | None
+    """Permissions it had; null where it is new."""
+
+    old_path: str | None
+    """Of a renamed one: the path it had."""
+
+    old_sha256: str | None
+    """The same of what it was."""
+
+    old_size_bytes: int | None
+    """Bytes it had; null where it is new."""
+
+    path: str
+    """Relative to `/workspace`."""
+
+    path_base64: str | None
+    """The path's bytes, where they are no UTF-8."""
+
+    sha256: str | None
+    """SHA-256 of its content, in hexadecimal, where it is binary or that was asked for."""
+
+    size_bytes: int | None
+    """Bytes; null where it is gone."""
+
+    status: str
+    """`added`, `modified`, `deleted`, `type_changed`, or `renamed`."""
+
+    text_patch: str | None
+    """Its patch, where it is text."""
+
+    text_patch_left_out: bool | None
+    """There would be a patch, but it is too long."""
+
+
+class DiffMark(TypedDict):
+    """Why a change is worth a second look."""
+
+    code: str
+    """Stable: `new_executable`, `link_leaves_tree`, `git_hook`, ..."""
+
+    reason: str
+    """The same in words."""
+
+
+_DiffResult = TypedDict("_DiffResult", {"from": str})
+
+
+class DiffResult(_DiffResult):
+    """What is different."""
+
+    changed: bool
+    """Whether anything is."""
+
+    entries: list[DiffEntry]
+    """By path."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    patch: str
+    """The patches of all entries, as `git apply` takes them."""
+
+    summary: DiffSummary
+    """Counts."""
+
+    to: str
+    """What it is: `now`, or a snapshot's name."""
+
+    truncated: bool
+    """There is more than was told, or patches were left out for their length."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class DiffSummary(TypedDict):
+    """Counts of what is different."""
+
+    added: int
+    """New."""
+
+    deleted: int
+    """Gone."""
+
+    modified: int
+    """Changed in content, mode or link."""
+
+    non_text: int
+    """Those without."""
+
+    renamed: int
+    """Under another name; only where renames were asked for."""
+
+    text_patched: int
+    """Those with a patch."""
+
+    total: int
+    """All."""
+
+    type_changed: int
+    """Something else than it was: a directory that was a file."""
+
+
+class DiskContent(TypedDict):
+    """A file of a stopped workspace, or a part of it."""
+
+    bytes_read: int
+    """How many bytes were read."""
+
+    content: str
+    """UTF-8, with replacement characters where it is none."""
+
+    content_base64: str | None
+    """The content's bytes, where they are no UTF-8."""
+
+    max_bytes: int
+    """The most that was to be read."""
+
+    mode: str
+    """Permissions in octal."""
+
+    offset: int
+    """Of its first byte."""
+
+    path: str
+    """Absolute."""
+
+    path_base64: str | None
+    """The path's bytes, where they are no UTF-8."""
+
+    size_bytes: int
+    """Of the whole file."""
+
+    truncated: bool
+    """There is more behind it."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class DiskList(TypedDict):
+    """What is in a directory of a stopped workspace."""
+
+    entries: list[FileEntry]
+    """Depth first, siblings sorted by their bytes."""
+
+    path: str
+    """Absolute."""
+
+    recursive: bool
+    """Whether directories in it were gone into."""
+
+    truncated: bool
+    """There is more than was told."""
+
+    workspace_id: str
+    """The workspace."""
+
+
 class DiskUsage(TypedDict):
     """What the host's disk is used for."""
 
@@ -168,6 +404,9 @@ class DiskUsage(TypedDict):
 
     image_bytes: int
     """Bytes of environments, kernels and boot files."""
+
+    seed_bytes: int | None
+    """Bytes of seeds, which are among those of images."""
 
     workspace_bytes: int
     """Bytes of all workspaces."""
@@ -213,6 +452,28 @@ class DownServices(TypedDict):
 
     services: list[str] | None
     """Only these. Default: all."""
+
+
+class EditedFile(TypedDict):
+    """A file in which text was replaced."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    path: str
+    """Absolute."""
+
+    replacements: int
+    """How many places were changed."""
+
+    size_bytes: int
+    """Of the file as it is now."""
+
+    workspace_id: str
+    """The workspace."""
 
 
 class Environment(TypedDict):
@@ -443,6 +704,115 @@ class ExecResult(Exec):
 
     stdout: str
     """UTF-8 with replacement."""
+
+
+class FileContent(TypedDict):
+    """A file's content, or a part of it."""
+
+    bytes_read: int
+    """How many bytes were read."""
+
+    content: str
+    """UTF-8, with replacement characters where it is none."""
+
+    content_base64: str | None
+    """The content's bytes, where they are no UTF-8."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    max_bytes: int
+    """The most that was to be read."""
+
+    mode: str
+    """Permissions in octal."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    offset: int
+    """Of its first byte."""
+
+    path: str
+    """Absolute."""
+
+    size_bytes: int
+    """Of the whole file."""
+
+    truncated: bool
+    """There is more behind it."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class FileEntry(TypedDict):
+    """A name in a workspace."""
+
+    artifact_type: str
+    """`file`, `directory`, `symlink`, or `other`: a pipe, a socket, a device."""
+
+    gid: int
+    """Its group's number."""
+
+    link_target: str | None
+    """Of a symlink, as it stands there."""
+
+    mode: str
+    """Its permissions in octal, as `0644`."""
+
+    modified_at: float
+    """When it was last modified."""
+
+    path: str
+    """Absolute."""
+
+    path_base64: str | None
+    """The path's bytes, where they are no UTF-8."""
+
+    size_bytes: int
+    """Of its content; 0 of a directory."""
+
+    uid: int
+    """Its owner's number."""
+
+
+class FileList(TypedDict):
+    """What is in a directory."""
+
+    entries: list[FileEntry]
+    """Depth first, siblings sorted by their bytes."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    path: str
+    """Absolute."""
+
+    recursive: bool
+    """Whether directories in it were gone into."""
+
+    truncated: bool
+    """There is more than was told."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class FileStatus(FileEntry):
+    """What one path stands for."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    workspace_id: str
+    """The workspace."""
 
 
 class GivenFile(TypedDict):
@@ -681,6 +1051,66 @@ class NodeStopped(TypedDict):
     """Always true."""
 
 
+class PatchResult(TypedDict):
+    """What a patch changed."""
+
+    changed: bool
+    """Whether anything is different now."""
+
+    checked: bool
+    """It was only looked at what would be."""
+
+    entries: list[PatchedFile]
+    """File by file."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    patch: str
+    """The patch, as it came."""
+
+    summary: PatchSummary
+    """Counts."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class PatchSummary(TypedDict):
+    """Counts of what a patch changed."""
+
+    added: int
+    """New ones."""
+
+    deleted: int
+    """Those that are gone."""
+
+    modified: int
+    """Changed ones, renamed ones with them."""
+
+    total: int
+    """Files."""
+
+
+class PatchedFile(TypedDict):
+    """A file that a patch changed."""
+
+    mended_hunks: int
+    """Hunks that were found elsewhere than they said, or needed mending."""
+
+    old_path: str | None
+    """Of a renamed one."""
+
+    path: str
+    """Absolute."""
+
+    status: str
+    """`added`, `modified`, `deleted` or `renamed`."""
+
+
 class Port(TypedDict):
     """A port of a workspace."""
 
@@ -747,6 +1177,9 @@ class PrunedEnvironments(TypedDict):
 
     deleted_kernel_dirs: list[str] | None
     """Kernels that were deleted."""
+
+    deleted_seed_dirs: list[str] | None
+    """Seeds that were deleted."""
 
     freed_bytes: int | None
     """What all that freed on the host's disk, in bytes."""
@@ -819,6 +1252,153 @@ class PublishedPorts(TypedDict):
     """The workspace."""
 
 
+class RemovedFile(TypedDict):
+    """A file or a directory that is gone."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    path: str
+    """Absolute."""
+
+    removed: bool
+    """Always true."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class Workspace(TypedDict):
+    """A workspace."""
+
+    accelerated: bool
+    """Whether hardware virtualisation runs it."""
+
+    activity: str | None
+    """What is being done to it: `creating`, `starting`, `stopping`, `resetting`, `deleting`, or
+    null.
+    """
+
+    allow_host_compat: bool
+    """Always false."""
+
+    backend: str
+    """`firecracker` or `qemu`."""
+
+    command_count: int
+    """Commands since creation or reset."""
+
+    created_at: float
+    """When it was made."""
+
+    disk_bytes: int
+    """Bytes its disk and its snapshots occupy on the host."""
+
+    disk_mib: int
+    """Apparent size of its disk, MiB."""
+
+    environment: str
+    """Its environment's name."""
+
+    environment_version: str | None
+    """Its environment's version."""
+
+    execution_mode: str
+    """`guest_vsock`, or `pending` before its first start."""
+
+    expires_at: float | None
+    """When it expires unless it is used before."""
+
+    guest_ip: str | None
+    """Its address within itself; null without a network. It cannot be reached by it."""
+
+    labels: dict[str, str]
+    """Discovery labels, sorted by key."""
+
+    last_activity_at: float
+    """When it was last used."""
+
+    last_command: WorkspaceLastCommand | None
+
+    last_reset_at: float | None
+    """When it was last reset."""
+
+    mem_mib: int
+    """Memory, MiB."""
+
+    metadata: dict[str, str]
+    """Free for the node's notes."""
+
+    name: str | None
+    """Discovery name."""
+
+    network_allow: list[str] | None
+    """What it may reach besides."""
+
+    network_enabled: bool
+    """Whether it has a network: its policy, or a rule, lets it reach something."""
+
+    network_policy: str
+    """`off`, `egress` or `egress+published-ports`."""
+
+    on_expiry: str
+    """`stop` or `delete`."""
+
+    reset_count: int
+    """How often it was reset."""
+
+    running_service_count: int
+    """Services that run."""
+
+    secrets: list[dict[str, Any]]
+    """Always empty so far."""
+
+    service_count: int
+    """Services it has."""
+
+    state: str
+    """`started` or `stopped`."""
+
+    stop_detail: str | None
+    """More about the stop, one line."""
+
+    stop_reason: str | None
+    """Why it is stopped: `requested`, `idle`, `guest_crashed`, `vm_killed`, `keeper_killed`,
+    `host_restarted`, `start_failed`; null while it is started.
+    """
+
+    tap_name: str | None
+    """Always null: there is no interface on the host."""
+
+    ttl_seconds: int | None
+    """Idle time after which it expires, seconds."""
+
+    vcpu_count: int
+    """Virtual CPUs."""
+
+    workload_restarts: int
+    """How often its workload was restarted inside the running VM (`reboot`, or its init died)."""
+
+    workspace_id: str
+    """Identifies it."""
+
+    workspace_path: str
+    """`/workspace`."""
+
+    workspace_seed: WorkspaceSeed
+    """What `/workspace` began with."""
+
+
+class ResetResult(Workspace):
+    """A workspace that was reset, and what to."""
+
+    workspace_reset: WorkspaceReset
+    """What it was reset to."""
+
+
 class RestartService(TypedDict):
     """Begins a new run of a service."""
 
@@ -837,6 +1417,91 @@ class RunResult(ExecResult):
 
     vm_id: str
     """The VM, deleted by now."""
+
+
+class SearchMatch(TypedDict):
+    """A line that was found, or one beside it."""
+
+    context: bool
+    """It only stands beside one that was found."""
+
+    line: str
+    """Without its end; of a very long one a part."""
+
+    line_number: int | None
+    """1 for the first; null where only names were asked for."""
+
+    path: str
+    """Absolute."""
+
+    path_base64: str | None
+    """The path's bytes, where they are no UTF-8."""
+
+
+class SearchResult(TypedDict):
+    """Lines that were found."""
+
+    count: int
+    """How many lines, or names, were found."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    files_searched: int
+    """How many files were looked into."""
+
+    matches: list[SearchMatch]
+    """By path and line."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    path: str
+    """Where was looked."""
+
+    pattern: str
+    """What for."""
+
+    truncated: bool
+    """There may be more than was told."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class Seed(TypedDict):
+    """A seed of this node."""
+
+    bytes_written: int
+    """Bytes of file content, without holes."""
+
+    entry_count: int
+    """Files, directories and links."""
+
+    image_bytes: int
+    """Bytes of its image."""
+
+    reused: bool
+    """Whether it was there before."""
+
+    seed: str
+    """Its digest."""
+
+
+class SeedChoice(TypedDict):
+    """The seed that a workspace begins with."""
+
+    digest: str
+    """Its digest."""
+
+    mode: str
+    """`directory`, `tar_archive` or `git`: what it was made from."""
+
+    reused: bool | None
+    """Whether it was there, so that nothing was sent; as it is to be shown."""
+
+    seed_path: str | None
+    """Where that lay, as it is to be shown; the node does not look there."""
 
 
 class Service(TypedDict):
@@ -1042,6 +1707,50 @@ class SignalService(TypedDict):
     """To every process of it, rather than to its main process's group."""
 
 
+class Snapshot(TypedDict):
+    """What a workspace's disk was at some time."""
+
+    by_reflink: bool
+    """Whether it shares its blocks with the workspace's disk, as some file systems can."""
+
+    bytes_written: int
+    """Bytes of it that are in use."""
+
+    created_at: float
+    """When it was taken."""
+
+    deletable: bool
+    """Whether it can be deleted: all but the baseline."""
+
+    entry_count: int
+    """Files, directories and links on its disk, the disk's own among them."""
+
+    frozen_ms: float
+    """How long whoever wrote to the disk was held up for it, milliseconds."""
+
+    kind: str
+    """`named`, or `baseline`: what the workspace was when it was made."""
+
+    snapshot_name: str
+    """Its name."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class SnapshotList(TypedDict):
+    """The snapshots of a workspace: the baseline first, then the newest first."""
+
+    count: int
+    """How many."""
+
+    snapshots: list[Snapshot]
+    """The snapshots."""
+
+    workspace_id: str
+    """The workspace."""
+
+
 class StartService(TypedDict):
     """Starts a service. One that runs as it should is left alone; one that ended gets a new run."""
 
@@ -1101,6 +1810,31 @@ class Terminal(TypedDict):
 
     rows: int
     """Rows."""
+
+
+class UnpackedFiles(TypedDict):
+    """What became of files that were sent."""
+
+    bytes_written: int
+    """Bytes of content."""
+
+    destination: str
+    """Where they are, absolute."""
+
+    entry_count: int
+    """How many names."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    removed_count: int
+    """Names that were removed, because they did not come."""
+
+    workspace_id: str
+    """The workspace."""
 
 
 class UnpublishPorts(TypedDict):
@@ -1211,125 +1945,6 @@ class VmCleanup(TypedDict):
     """The VM."""
 
 
-class Workspace(TypedDict):
-    """A workspace."""
-
-    accelerated: bool
-    """Whether hardware virtualisation runs it."""
-
-    activity: str | None
-    """What is being done to it: `creating`, `starting`, `stopping`, `deleting`, or null."""
-
-    allow_host_compat: bool
-    """Always false."""
-
-    backend: str
-    """`firecracker` or `qemu`."""
-
-    command_count: int
-    """Commands since creation or reset."""
-
-    created_at: float
-    """When it was made."""
-
-    disk_bytes: int
-    """Bytes its disks occupy on the host."""
-
-    disk_mib: int
-    """Apparent size of its disk, MiB."""
-
-    environment: str
-    """Its environment's name."""
-
-    environment_version: str | None
-    """Its environment's version."""
-
-    execution_mode: str
-    """`guest_vsock`, or `pending` before its first start."""
-
-    expires_at: float | None
-    """When it expires unless it is used before."""
-
-    guest_ip: str | None
-    """Its address within itself; null without a network. It cannot be reached by it."""
-
-    labels: dict[str, str]
-    """Discovery labels, sorted by key."""
-
-    last_activity_at: float
-    """When it was last used."""
-
-    last_command: WorkspaceLastCommand | None
-
-    last_reset_at: float | None
-    """When it was last reset."""
-
-    mem_mib: int
-    """Memory, MiB."""
-
-    metadata: dict[str, str]
-    """Free for the node's notes."""
-
-    name: str | None
-    """Discovery name."""
-
-    network_allow: list[str] | None
-    """What it may reach besides."""
-
-    network_enabled: bool
-    """Whether it has a network: its policy, or a rule, lets it reach something."""
-
-    network_policy: str
-    """`off`, `egress` or `egress+published-ports`."""
-
-    on_expiry: str
-    """`stop` or `delete`."""
-
-    reset_count: int
-    """How often it was reset."""
-
-    running_service_count: int
-    """Services that run."""
-
-    secrets: list[dict[str, Any]]
-    """Always empty so far."""
-
-    service_count: int
-    """Services it has."""
-
-    state: str
-    """`started` or `stopped`."""
-
-    stop_detail: str | None
-    """More about the stop, one line."""
-
-    stop_reason: str | None
-    """Why it is stopped: `requested`, `idle`, `guest_crashed`, `vm_killed`, `keeper_killed`,
-    `host_restarted`, `start_failed`; null while it is started.
-    """
-
-    tap_name: str | None
-    """Always null: there is no interface on the host."""
-
-    ttl_seconds: int | None
-    """Idle time after which it expires, seconds."""
-
-    vcpu_count: int
-    """Virtual CPUs."""
-
-    workload_restarts: int
-    """How often its workload was restarted inside the running VM (`reboot`, or its init died)."""
-
-    workspace_id: str
-    """Identifies it."""
-
-    workspace_path: str
-    """`/workspace`."""
-
-    workspace_seed: WorkspaceSeed
-    """What `/workspace` began with."""
-
-
 class WorkspaceDiskUsage(TypedDict):
     """What one workspace occupies on the host."""
 
@@ -1407,6 +2022,28 @@ class WorkspaceLogs(TypedDict):
     """The workspace."""
 
 
+class WorkspaceReset(TypedDict):
+    """What a workspace was reset to."""
+
+    bytes_written: int
+    """Bytes of it that are in use."""
+
+    destination: str
+    """`/workspace`."""
+
+    duration_ms: int
+    """How long it took, milliseconds."""
+
+    entry_count: int
+    """Files, directories and links on that disk."""
+
+    kind: str
+    """`baseline` or `named`."""
+
+    snapshot_name: str
+    """The snapshot."""
+
+
 class WorkspaceSeed(TypedDict):
     """What `/workspace` began with."""
 
@@ -1420,7 +2057,13 @@ class WorkspaceSeed(TypedDict):
     """Files, directories and links."""
 
     mode: str
-    """`empty`, `directory` or `tar_archive`."""
+    """`empty`, `directory`, `tar_archive` or `git`."""
+
+    reused: bool | None
+    """Whether that was there before, so that nothing was sent."""
+
+    seed_digest: str | None
+    """Which seed it is; null where it is empty."""
 
     seed_path: str | None
     """Where it came from."""
@@ -1470,3 +2113,28 @@ class WorkspaceSummary(TypedDict):
 
     workspace_id: str
     """Identifies it."""
+
+
+class WrittenFile(TypedDict):
+    """A file that was written."""
+
+    bytes_written: int
+    """Of what was sent."""
+
+    execution_mode: str
+    """How the guest was reached."""
+
+    mode: str
+    """Permissions in octal."""
+
+    notices: list[str] | None
+    """What else there is to say."""
+
+    path: str
+    """Absolute."""
+
+    size_bytes: int
+    """Of the file."""
+
+    workspace_id: str
+    """The workspace."""
