@@ -239,6 +239,7 @@ fn environments() {
                 deleted_environment_dirs: vec!["/c/old".into()],
                 count: 1,
                 deleted_initramfs_dirs: vec!["/c/boot".into()],
+                deleted_seed_dirs: Vec::new(),
                 freed_bytes: 66 << 20,
                 ..PrunedEnvironments::default()
             },
@@ -275,6 +276,7 @@ fn environments() {
 #[test]
 fn df_and_node() {
     let usage = DiskUsage {
+        seed_bytes: 0,
         image_bytes: 300 << 20,
         workspace_bytes: 5 << 20,
         free_bytes: 40 << 30,

@@ -129,23 +129,24 @@ impl Checkout {
                 .map(OsStr::new)
                 .collect();
             words.extend([OsStr::new("--"), OsStr::new(&wanted.repository), tree]);
-            git.run(&doing, words)
+            git.run(&doing, &words)
         };
         match wanted.reference.as_deref() {
-            None => clone(&["--single-branch"])?,
+            None => {
+                clone(&["--single-branch"])?;
+            }
             // A branch or a tag; else a commit, which is looked for in all there is.
-            Some(name) => match clone(&["--single-branch", "--branch", name]) {
-                Ok(said) => said,
-                Err(_) => {
+            Some(name) => {
+                if clone(&["--single-branch", "--branch", name]).is_err() {
                     remove_tree(&self.tree);
-                    clone(&[])?
+                    clone(&[])?;
                 }
-            },
-        };
+            }
+        }
         let here = |words: &[&str]| {
             let mut all: Vec<&OsStr> = vec![OsStr::new("-C"), tree];
             all.extend(words.iter().map(OsStr::new));
-            git.run(&format!("check out {}", self.named), all)
+            git.run(&format!("check out {}", self.named), &all)
         };
         let info = self.tree.join(".git/info");
         let attributes = info.join("attributes");
@@ -219,13 +220,15 @@ fn is_changed(git: &Git<'_>, source: &Path, clone: &Path) -> bool {
     let look = || -> Option<bool> {
         let words = ["-C".as_ref(), source.as_os_str()];
         let words = words.into_iter().chain(["rev-parse", "--git-path", "index"].map(OsStr::new));
-        let index = git.run("look for the index", words.collect()).ok()?;
+        let words: Vec<_> = words.collect();
+        let index = git.run("look for the index", &words).ok()?;
         let index = source.join(OsStr::new(std::str::from_utf8(&index).ok()?.trim_end()));
         let copy = git.home.join("index");
         fs::copy(index, &copy).ok()?;
         let top = ["-C".as_ref(), source.as_os_str()];
         let top = top.into_iter().chain(["rev-parse", "--show-toplevel"].map(OsStr::new));
-        let top = git.run("look for the top", top.collect()).ok()?;
+        let top: Vec<_> = top.collect();
+        let top = git.run("look for the top", &top).ok()?;
         let top = Path::new(std::str::from_utf8(&top).ok()?.trim_end()).to_owned();
         let (mut work, mut directory) =
             (OsString::from("--work-tree="), OsString::from("--git-dir="));
@@ -275,8 +278,8 @@ impl Git<'_> {
     }
 
     /// Runs it to its end; what it said on stdout.
-    fn run(&self, doing: &str, words: Vec<&OsStr>) -> Result<Vec<u8>, ClientError> {
-        self.finish(doing, self.command(&words))
+    fn run(&self, doing: &str, words: &[&OsStr]) -> Result<Vec<u8>, ClientError> {
+        self.finish(doing, self.command(words))
     }
 
     fn finish(&self, doing: &str, mut command: Command) -> Result<Vec<u8>, ClientError> {
@@ -304,9 +307,9 @@ fn beginning(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// What git said, in one line; a URL in it has no credentials.
 fn last_line(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.last().unwrap_or("git failed without a word");
-    line.split(' ').map(|word| without_credentials(word)).collect::<Vec<_>>().join(" ")
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines.next_back().unwrap_or("git failed without a word");
+    line.split(' ').map(without_credentials).collect::<Vec<_>>().join(" ")
 }
 
 /// Takes apart what was given. `is_directory` says what there is on this host.

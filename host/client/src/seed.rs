@@ -65,7 +65,7 @@ pub enum SeedProgress {
 }
 
 /// What is worth knowing about a seed, beyond what its workspace says.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct SeedReport {
     /// Entries that ignore files match, whether they were taken or not.
     pub ignored_entries: u64,
@@ -132,14 +132,13 @@ impl Node {
         let mut tree = tree;
         let mut is_retry = false;
         loop {
-            let seed = match self.find_seed(&tree.fingerprint).await? {
-                Some(seed) => seed,
-                None => {
-                    let (sent, changed);
-                    (tree, sent, changed) = self.send_seed(tree, progress.clone()).await?;
-                    report.changed = changed;
-                    sent
-                }
+            let seed = if let Some(seed) = self.find_seed(&tree.fingerprint).await? {
+                seed
+            } else {
+                let (sent, changed);
+                (tree, sent, changed) = self.send_seed(tree, progress.clone()).await?;
+                report.changed = changed;
+                sent
             };
             progress(SeedProgress::Creating);
             request.seed = Some(SeedChoice {
@@ -219,12 +218,11 @@ fn survey(
     let source = Source::open(&path).map_err(failed)?;
     let survey = source.survey(&rules, None).map_err(failed)?;
     let is_directory = source.is_directory();
-    let (mode, fingerprint, path) = match checkout {
-        Some((fingerprint, named)) => ("git", fingerprint, Some(named)),
-        None => {
-            let mode = if is_directory { "directory" } else { "tar_archive" };
-            (mode, hexadecimal(&survey.fingerprint), Some(absolute(&path)))
-        }
+    let (mode, fingerprint, path) = if let Some((fingerprint, named)) = checkout {
+        ("git", fingerprint, Some(named))
+    } else {
+        let mode = if is_directory { "directory" } else { "tar_archive" };
+        (mode, hexadecimal(&survey.fingerprint), Some(absolute(&path)))
     };
     let report = SeedReport {
         // What a repository tracks is wanted, whatever its ignore files say.

@@ -103,13 +103,13 @@ fn seed(choice: pyro_api::SeedChoice) -> Result<SeedChoice, Problem> {
         let text = format!("a seed_path has at most {MOST_SEED_PATH} bytes");
         return Err(Problem::invalid("invalid_seed", text));
     }
-    let digest = digest("seed", &choice.digest)?;
+    let digest = digest("invalid_seed", &choice.digest)?;
     Ok(SeedChoice { digest, mode, path: choice.seed_path, reused: choice.reused })
 }
 
 /// A SHA-256 in hexadecimal.
-pub(crate) fn digest(what: &str, text: &str) -> Result<Digest, Problem> {
-    text.parse().map_err(|error| Problem::invalid(&format!("invalid_{what}"), format!("{error}")))
+pub(crate) fn digest(code: &str, text: &str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error| Problem::invalid(code, format!("{error}")))
 }
 
 /// A network policy, `off` where none is named, with the rules of its allow-list.

@@ -176,7 +176,8 @@ pub struct Packed {
     /// What is packed.
     pub found: Found,
     reader: FileReader,
-    _in_use: InUseGuard,
+    /// The workspace is in use for as long as this lives.
+    _files: Files,
 }
 
 impl Packed {
@@ -518,7 +519,7 @@ impl Files {
         let call = PackFiles { path: path.into(), changed, paths };
         let packed = self.link.pack_files(call).await;
         let (entry, reader) = packed.map_err(WorkspaceError::guest("export the files"))?;
-        Ok(Packed { found: found(entry), reader, _in_use: self._in_use })
+        Ok(Packed { found: found(entry), reader, _files: self })
     }
 
     /// Takes a tar into a directory, each file whole or not at all. `body` gives its bytes, piece by piece.

@@ -184,10 +184,13 @@ impl Platform {
         let digest = root_digest(record)?;
         let (link, workspace) = (layout.root_link(record.id), layout.disk(record.id));
         let missing = missing_image(record);
+        let (seed, seed_link) = (seed_digest(record)?, layout.seed_link(record.id));
+        let missing_seed = missing_seed(record);
         blocking(move || {
             let linked = || Some(link).filter(|link| link.exists());
             let root = images.environment_root(&digest).or_else(linked).ok_or(missing)?;
-            Ok(DiskFiles { root, seed: pyro_image::seed::empty(&images)?, workspace })
+            let seed = seed_image(&images, seed, seed_link, missing_seed)?;
+            Ok(DiskFiles { root, seed, workspace })
         })
         .await
     }
@@ -231,13 +234,7 @@ impl Platform {
             let kernel = images.kernel()?.ok_or(pyro_image::Error::NoKernel)?;
             let linked = || Some(link).filter(|link| link.exists());
             let root = images.environment_root(&digest).or_else(linked).ok_or(missing)?;
-            let seed = match seed {
-                None => pyro_image::seed::empty(&images)?,
-                Some(_) if seed_link.exists() => seed_link,
-                Some(digest) => {
-                    pyro_image::seed::find(&images, &digest)?.ok_or(missing_seed)?.image
-                }
-            };
+            let seed = seed_image(&images, seed, seed_link, missing_seed)?;
             let machine = Machine {
                 vcpus,
                 memory,
@@ -364,6 +361,20 @@ fn missing_seed(record: &WorkspaceRecord) -> Problem {
     let id = record.id;
     Problem::failed("seed_missing", format!("the seed that workspace {id} began with is gone"))
         .hint("make a new workspace from the same files")
+}
+
+/// What `/workspace` begins with: the workspace's own link to it, else what the cache has.
+fn seed_image(
+    images: &Cache,
+    seed: Option<Digest>,
+    link: PathBuf,
+    missing: Problem,
+) -> Result<PathBuf, Problem> {
+    Ok(match seed {
+        None => pyro_image::seed::empty(images)?,
+        Some(_) if link.exists() => link,
+        Some(digest) => pyro_image::seed::find(images, &digest)?.ok_or(missing)?.image,
+    })
 }
 
 fn missing_image(record: &WorkspaceRecord) -> Problem {

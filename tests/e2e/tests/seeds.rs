@@ -57,9 +57,9 @@ fn told_here(tree: &Path) -> Vec<u8> {
 /// Makes a workspace of these words: its payload, and what was said on stderr.
 #[track_caller]
 fn create(home: &Home, words: &[&str]) -> (Value, String) {
-    let all = ["create", "-m", "256", "--json"].iter().chain(words);
+    let all = ["create", "-m", "256", "--id-only"].iter().chain(words);
     let seen = home.pyro(all).ok();
-    (seen.json(), seen.error_text())
+    (home.existing(&seen.text()).status(), seen.error_text())
 }
 
 /// A directory of its own.
@@ -143,6 +143,10 @@ fn ignore_rules_and_secrets_are_told_and_left_out_where_asked() {
     assert_eq!(listed(&all), ".env\n.gitignore\na.log\nmain.c");
     assert!(said.contains("--respect-ignore"), "{said}");
     assert!(said.contains("secrets") && said.contains(".env"), "{said}");
+    let words = ["create", "-m", "256", "--seed-path", path, "--json"];
+    let report = &home.pyro(words).ok().json()["seed_report"];
+    assert_eq!(report["ignored_entries"], 1, "{report}");
+    assert_eq!(report["sensitive"], json!([".env"]));
     let words = ["--seed-path", path, "--respect-ignore", "--exclude", ".env"];
     let (some, said) = create(&home, &words);
     assert_eq!(listed(&some), ".gitignore\nmain.c");

@@ -17,7 +17,7 @@ use crate::{
     server::Node,
 };
 
-fn present(seed: seed::Seed, reused: bool) -> Seed {
+fn present(seed: &seed::Seed, reused: bool) -> Seed {
     Seed {
         seed: seed.digest.to_string(),
         entry_count: seed.manifest.entry_count,
@@ -68,7 +68,7 @@ pub(crate) async fn make(
     drop(cancel);
     let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     let (seed, is_new) = made.map_err(Problem::from)?;
-    Ok(Json(present(seed, !is_new)))
+    Ok(Json(present(&seed, !is_new)))
 }
 
 /// The seed that was made of the files with this fingerprint.
@@ -85,9 +85,9 @@ pub(crate) async fn find(State(node): State<Node>, Path(text): Path<String>) -> 
         Problem::not_found("seed_not_found", "no seed was made of the files with this fingerprint")
             .hint("send them: POST /v1/seeds")
     })?;
-    Ok(Json(present(found, true)))
+    Ok(Json(present(&found, true)))
 }
 
 fn fingerprint(text: &str) -> Result<Digest, Problem> {
-    parse::digest("fingerprint", text)
+    parse::digest("invalid_fingerprint", text)
 }

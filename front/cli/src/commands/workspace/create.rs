@@ -40,7 +40,14 @@ pub(in crate::commands) async fn create(
     };
     let workspace = match seed::request(arguments.seed) {
         None => printer.while_waiting(&doing, node.create_workspace(&request)).await?,
-        Some(seed) => seed::create(printer, &node, &request, &seed, &doing).await?,
+        Some(seed) => {
+            let seeded = seed::create(printer, &node, &request, &seed, &doing).await?;
+            if printer.json {
+                printer.json(&seeded)?;
+                return Ok(0);
+            }
+            seeded.workspace
+        }
     };
     if arguments.id_only {
         printer.line(&workspace.workspace_id.to_string())?;

@@ -25,6 +25,14 @@ pub(super) fn request(arguments: SeedArguments) -> Option<SeedRequest> {
     Some(SeedRequest::Files(SeedFiles { path, excludes: exclude, respect_ignore }))
 }
 
+/// A workspace that begins with files, as JSON: with what is worth knowing of them.
+#[derive(serde::Serialize)]
+pub(super) struct Seeded {
+    #[serde(flatten)]
+    pub(super) workspace: Workspace,
+    seed_report: SeedReport,
+}
+
 /// Makes the workspace, and tells on stderr what it began with.
 pub(super) async fn create(
     printer: Printer,
@@ -32,7 +40,7 @@ pub(super) async fn create(
     request: &CreateWorkspace,
     seed: &SeedRequest,
     doing: &str,
-) -> Result<Workspace, CommandError> {
+) -> Result<Seeded, CommandError> {
     let (tell, mut told) = watch::channel(SeedProgress::Surveying);
     let making = node.create_seeded_workspace(request, seed, move |progress| {
         tell.send_replace(progress);
@@ -54,7 +62,7 @@ pub(super) async fn create(
         making.await
     }?;
     tell_of(printer, &workspace, &report);
-    Ok(workspace)
+    Ok(Seeded { workspace, seed_report: report })
 }
 
 fn shown(progress: SeedProgress, doing: &str) -> (String, Option<f64>) {
@@ -90,7 +98,7 @@ fn tell_of(printer: Printer, workspace: &Workspace, report: &SeedReport) {
         if report.respected_ignore {
             printer.notice(&format!("left out by ignore files: {ignored}, {size}"));
         } else {
-            printer.notice(&format!("among them are {ignored}, {size}, that ignore files name"));
+            printer.notice(&format!("taken although ignore files name it: {ignored}, {size}"));
             printer.hint("leave them out with --respect-ignore");
         }
     }
