@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_node import Conversation, FakeNode, Request, a_workspace
+from fake_node import Conversation, FakeNode, Handler, Request, a_workspace
 
 from pyro_mcp import AsyncPyro, ConflictError, FailedError, InvalidError, Pyro, Workspace
 from pyro_mcp._pack import source
@@ -216,13 +216,21 @@ def tar_answer(conversation: Conversation, data: bytes, trailer: bytes = b"") ->
     )
 
 
-def test_a_file_is_exported(node: FakeNode, pyro: Pyro, tmp_path: Path) -> None:
+def exporting(data: bytes, trailer: bytes = b"") -> Handler:
     def handler(request: Request, conversation: Conversation) -> None:
+        if "/archive?" not in request.target:
+            conversation.answer(a_workspace())
+            return
         assert request.headers["te"] == "trailers"
-        tar_answer(conversation, member("a", data=b"x") + END)
+        tar_answer(conversation, data, trailer)
 
-    node.handler = handler
+    return handler
+
+
+def test_a_file_is_exported(node: FakeNode, pyro: Pyro, tmp_path: Path) -> None:
+    node.handler = exporting(member("a", data=b"x") + END)
     told = pyro.export_workspace("w", "a", output_path=tmp_path / "one")
+    assert told["workspace_id"] == "1" * 12
     assert (told["artifact_type"], told["workspace_path"]) == ("file", "/workspace/a")
     assert (tmp_path / "one").read_bytes() == b"x"
 
@@ -238,7 +246,7 @@ def test_a_file_is_exported(node: FakeNode, pyro: Pyro, tmp_path: Path) -> None:
 def test_an_export_that_broke_off_says_why(node: FakeNode, pyro: Pyro, tmp_path: Path) -> None:
     problem = {"ok": False, "error": "gone", "code": "file_unreadable", "kind": "failed"}
     trailer = b"x-pyro-problem: " + json.dumps({**problem, "hints": []}).encode() + b"\r\n"
-    node.handler = lambda _, conversation: tar_answer(conversation, member("a"), trailer)
+    node.handler = exporting(member("a"), trailer)
     with pytest.raises(FailedError) as raised:
         pyro.export_workspace("w", "a", output_path=tmp_path / "out/one")
     assert raised.value.code == "file_unreadable"

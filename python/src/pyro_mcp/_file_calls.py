@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -354,19 +355,23 @@ def pushed(sent: payloads.UnpackedFiles, mode: str, source: StrPath) -> PushedFi
 
 
 def exported(
-    workspace: str, path: FilePath, output: str, artifact: str, unpacked: Unpacked
+    workspace: payloads.Workspace,
+    path: FilePath,
+    output: str,
+    artifact: str,
+    unpacked: Unpacked,
 ) -> ExportedFiles:
     """What was taken out, as the contract has it."""
     raw = os.fspath(path)
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     left = unpacked.left_out
     return {
-        "workspace_id": workspace,
-        "workspace_path": text if text.startswith("/") else f"/workspace/{text}".rstrip("/."),
+        "workspace_id": workspace["workspace_id"],
+        "workspace_path": posixpath.normpath(posixpath.join("/workspace", text)),
         "output_path": output,
         "artifact_type": artifact,
         "entry_count": unpacked.entries,
         "bytes_written": unpacked.bytes,
-        "execution_mode": "guest_vsock",
+        "execution_mode": workspace["execution_mode"],
         "notices": [f"{left} pipes were left out"] if left else [],
     }

@@ -758,12 +758,13 @@ class Pyro:
         """
         from ._unpack import Export
 
-        call = files.export_archive(self._name(workspace_id), path, changed, paths, no_start)
         with Export(output_path) as export:
+            found = self.status_workspace(workspace_id)
+            call = files.export_archive(found["workspace_id"], path, changed, paths, no_start)
             head = self._transport.download(call, export.feed)
             artifact = head.headers.get("x-pyro-artifact-type", "directory")
             unpacked = export.finish(artifact)
-        return files.exported(workspace_id, path, export.output, artifact, unpacked)
+        return files.exported(found, path, export.output, artifact, unpacked)
 
     # --- changes --------------------------------------------------------------------------------
 
