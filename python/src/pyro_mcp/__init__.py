@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aio_client import AsyncPyro
+    from .aio_files import AsyncFiles
     from .aio_forward import AsyncForward
     from .aio_network import AsyncNetwork
     from .aio_port import AsyncPortConnection
@@ -35,6 +36,19 @@ if TYPE_CHECKING:
         ServiceFailedError,
         ServicesFailedError,
     )
+    from .file_results import (
+        DiffEntry,
+        DiffInfo,
+        FileContent,
+        FileInfo,
+        PatchedFile,
+        PatchInfo,
+        SearchInfo,
+        SearchMatch,
+        SnapshotInfo,
+        TransferInfo,
+    )
+    from .files import Files
     from .forward import Forward
     from .network import Network
     from .port import PortConnection
@@ -64,6 +78,7 @@ if TYPE_CHECKING:
 __version__ = "4.0.0a1"
 
 __all__ = [
+    "AsyncFiles",
     "AsyncForward",
     "AsyncNetwork",
     "AsyncPortConnection",
@@ -76,9 +91,14 @@ __all__ = [
     "CommandFailedError",
     "CommandResult",
     "ConflictError",
+    "DiffEntry",
+    "DiffInfo",
     "ExecInfo",
     "ExecOutput",
     "FailedError",
+    "FileContent",
+    "FileInfo",
+    "Files",
     "Forward",
     "ForwardedPort",
     "HealthCheck",
@@ -92,6 +112,8 @@ __all__ = [
     "NodeError",
     "NotAvailableError",
     "NotFoundError",
+    "PatchInfo",
+    "PatchedFile",
     "PortConnection",
     "PortInfo",
     "PortPublication",
@@ -101,12 +123,16 @@ __all__ = [
     "PublishedPort",
     "Pyro",
     "PyroError",
+    "SearchInfo",
+    "SearchMatch",
     "Service",
     "ServiceEvent",
     "ServiceFailedError",
     "ServiceInfo",
     "Services",
     "ServicesFailedError",
+    "SnapshotInfo",
+    "TransferInfo",
     "Workspace",
     "WorkspaceInfo",
     "__version__",
@@ -114,6 +140,7 @@ __all__ = [
 
 # Where each name is; loaded once it is used, so that importing the package costs next to nothing.
 _MODULES = {
+    "AsyncFiles": "aio_files",
     "AsyncForward": "aio_forward",
     "AsyncNetwork": "aio_network",
     "AsyncPortConnection": "aio_port",
@@ -124,8 +151,13 @@ _MODULES = {
     "AsyncServices": "aio_service",
     "AsyncWorkspace": "aio_workspace",
     "CommandResult": "results",
+    "DiffEntry": "file_results",
+    "DiffInfo": "file_results",
     "ExecInfo": "results",
     "ExecOutput": "results",
+    "FileContent": "file_results",
+    "FileInfo": "file_results",
+    "Files": "files",
     "Forward": "forward",
     "ForwardedPort": "results",
     "HealthCheck": "probes",
@@ -135,6 +167,8 @@ _MODULES = {
     "NetworkInfo": "results",
     "NetworkLogEntry": "results",
     "NetworkProcess": "results",
+    "PatchInfo": "file_results",
+    "PatchedFile": "file_results",
     "PortConnection": "port",
     "PortInfo": "results",
     "PortPublication": "results",
@@ -143,10 +177,14 @@ _MODULES = {
     "Process": "process",
     "PublishedPort": "results",
     "Pyro": "client",
+    "SearchInfo": "file_results",
+    "SearchMatch": "file_results",
     "Service": "service",
     "ServiceEvent": "results",
     "ServiceInfo": "results",
     "Services": "service",
+    "SnapshotInfo": "file_results",
+    "TransferInfo": "file_results",
     "Workspace": "workspace",
     "WorkspaceInfo": "results",
 }

@@ -16,7 +16,7 @@ from ._start import connect_or_start, short_path, unreachable
 from .errors import NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from types import TracebackType
 
     from ._location import Location
@@ -103,6 +103,7 @@ class Answer:
         self._timeout = timeout
         self.head = head
         self.rest = rest
+        self.trailers: dict[str, str] = {}
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes."""
@@ -115,6 +116,7 @@ class Answer:
                 body.end()
             elif piece := body.feed(received):
                 yield piece
+        self.trailers = body.trailers
 
     async def whole(self) -> bytes:
         """The whole body."""
@@ -242,6 +244,20 @@ class AsyncTransport:
         try:
             answer = await self._send(connection, call, timeout, body)
             return wire.parse(call, await answer.whole())
+        finally:
+            connection.close()
+
+    async def download(self, call: wire.Call, take: Callable[[bytes], None]) -> wire.Head:
+        """Gives a body away in pieces as it comes."""
+        connection = await self.connect()
+        try:
+            answer = await self._send(connection, call, self.timeout)
+            async for piece in answer.pieces():
+                take(piece)
+            problem = wire.broken_off(call, answer.trailers)
+            if problem is not None:
+                raise problem
+            return answer.head
         finally:
             connection.close()
 

@@ -56,20 +56,9 @@ TAIL_LINES = 200
 # What the contract has and this version has not: `pyro.NAME` says so.
 PLANNED = frozenset(
     {
-        "push_workspace_sync",
-        "export_workspace",
-        "diff_workspace",
-        "list_workspace_files",
-        "read_workspace_file",
-        "write_workspace_file",
-        "apply_workspace_patch",
         "export_workspace_disk",
         "list_workspace_disk",
         "read_workspace_disk",
-        "create_snapshot",
-        "list_snapshots",
-        "delete_snapshot",
-        "reset_workspace",
         "open_shell",
         "read_shell",
         "write_shell",

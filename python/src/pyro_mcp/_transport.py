@@ -18,7 +18,7 @@ from .errors import NodeError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ._location import Location
 
@@ -37,6 +37,7 @@ class Answer:
                 raise wire.lost(call.name)
             self._rest += piece
         self.head = head
+        self.trailers: dict[str, str] = {}
 
     def _receive(self) -> bytes:
         try:
@@ -57,6 +58,7 @@ class Answer:
                 body.end()
             elif piece := body.feed(received):
                 yield piece
+        self.trailers = body.trailers
 
     def whole(self) -> bytes:
         """The whole body."""
@@ -141,6 +143,17 @@ class Transport:
         """Sends a body in pieces."""
         with connect_or_start(self.location, self.timeout) as stream:
             return wire.parse(call, self._send(stream, call, timeout, body).whole())
+
+    def download(self, call: wire.Call, take: Callable[[bytes], None]) -> wire.Head:
+        """Gives a body away in pieces as it comes."""
+        with connect_or_start(self.location, self.timeout) as stream:
+            answer = self._send(stream, call, self.timeout)
+            for piece in answer.pieces():
+                take(piece)
+            problem = wire.broken_off(call, answer.trailers)
+            if problem is not None:
+                raise problem
+            return answer.head
 
     def open(self, call: wire.Call) -> tuple[socket.socket, bytes]:
         """An upgraded connection, and the bytes of it that came already."""

@@ -40,6 +40,8 @@ class Call(NamedTuple):
     upgrade: bool = False
     protocol: str = UPGRADE
     """What an upgraded connection speaks."""
+    takes_trailers: bool = False
+    """Whether the answer may say at its end what went wrong."""
 
     @property
     def name(self) -> str:
@@ -54,6 +56,8 @@ class Call(NamedTuple):
             lines += ["Connection: Upgrade", f"Upgrade: {self.protocol}"]
         else:
             lines.append("Connection: close")
+        if self.takes_trailers:
+            lines.append("TE: trailers")
         if self.document is not None:
             body = json.dumps(self.document).encode("ascii")
             lines.append("Content-Type: application/json")
@@ -74,7 +78,7 @@ def segment(text: str) -> str:
     return {".": "%2E", "..": "%2E%2E"}.get(encoded, encoded)
 
 
-def with_query(path: str, **parameters: object) -> str:
+def with_query(path: str, /, **parameters: object) -> str:
     """A target with its query; what is `None` is left out."""
     pairs = []
     for name, value in parameters.items():
@@ -117,6 +121,9 @@ class Body:
     def __init__(self, call: Call, head: Head) -> None:
         self._call = call
         self._buffer = bytearray()
+        self.trailers: dict[str, str] = {}
+        """What came behind the body, by names in lower case."""
+        self._trailing = False
         self._chunked = head.headers.get("transfer-encoding", "").lower() == "chunked"
         length = head.headers.get("content-length")
         try:
@@ -146,7 +153,18 @@ class Body:
     def _chunks(self) -> bytes:
         pieces = []
         while not self.done:
-            if self._left is None:
+            if self._trailing:
+                end = self._buffer.find(b"\r\n")
+                if end < 0:
+                    if len(self._buffer) > MAX_HEAD:
+                        raise not_understood(self._call.name, "its end is too long")
+                    break
+                name, _, value = self._buffer[:end].decode("latin-1").partition(":")
+                del self._buffer[: end + 2]
+                if name:
+                    self.trailers[name.lower()] = value.strip()
+                self.done = not name or len(self.trailers) > 16
+            elif self._left is None:
                 end = self._buffer.find(b"\r\n")
                 if end < 0:
                     if len(self._buffer) > 1024:
@@ -157,7 +175,7 @@ class Body:
                 except ValueError as error:
                     raise not_understood(self._call.name, "a chunk without a length") from error
                 del self._buffer[: end + 2]
-                self.done = self._left == 0
+                self._trailing = self._left == 0
             elif self._left > 0:
                 piece = bytes(self._buffer[: self._left])
                 if not piece:
@@ -247,6 +265,17 @@ def parse(call: Call, data: bytes) -> Any:
         return json.loads(data)
     except ValueError as error:
         raise not_understood(call.name, str(error)) from error
+
+
+def broken_off(call: Call, trailers: dict[str, str]) -> PyroError | None:
+    """Why an answer broke off, where it did."""
+    told = trailers.get("x-pyro-problem")
+    if told is None:
+        return None
+    document = parse(call, told.encode("latin-1"))
+    if not isinstance(document, dict) or "code" not in document:
+        return not_understood(call.name, "it broke off")
+    return of_problem(document)
 
 
 def refusal(call: Call, status: int, data: bytes) -> PyroError:

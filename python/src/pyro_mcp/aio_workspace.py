@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from ._aio_creation import creates
 from .aio_client import AsyncPyro
+from .aio_files import AsyncFiles
 from .aio_network import AsyncNetwork
 from .aio_ports import AsyncPorts
 from .aio_service import AsyncServices
 from .errors import NotFoundError
+from .file_results import DiffInfo, PatchInfo, SnapshotInfo, TransferInfo
 from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._file_calls import FilePath
     from ._location import StrPath
     from .aio_forward import AsyncForward
     from .aio_process import AsyncProcess
@@ -135,6 +138,11 @@ class AsyncWorkspace:
     def network(self) -> AsyncNetwork:
         """What it may reach."""
         return AsyncNetwork(self._pyro, self.id)
+
+    @property
+    def files(self) -> AsyncFiles:
+        """Its files."""
+        return AsyncFiles(self._pyro, self.id)
 
     async def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""
@@ -268,6 +276,71 @@ class AsyncWorkspace:
         from .aio_forward import AsyncForward
 
         return await AsyncForward._open(self._pyro, self.id, ports, bind)
+
+    async def push(
+        self,
+        source_path: StrPath,
+        dest: FilePath = "/workspace",
+        *,
+        delete: bool = False,
+        exclude: Sequence[str] = (),
+    ) -> TransferInfo:
+        """Brings a directory or an archive (.tar, .tar.gz, .tgz) of this host into a directory.
+
+        With `delete`, what did not come is removed there; `exclude` leaves out names.
+        """
+        pushed = await self._pyro.push_workspace_sync(
+            self.id, source_path, dest=dest, delete=delete, exclude=exclude
+        )
+        return TransferInfo.of(pushed["workspace_sync"], notices=tuple(pushed["notices"]))
+
+    async def export(
+        self, path: FilePath, output_path: StrPath, *, changed: bool = False
+    ) -> TransferInfo:
+        """Takes a file or a directory out to a path of this host, whole or not at all.
+
+        Nothing may be there. With `changed`, only what is different from what it began with.
+        """
+        exported = await self._pyro.export_workspace(
+            self.id, path, output_path=output_path, changed=changed
+        )
+        return TransferInfo.of(exported, notices=tuple(exported["notices"]))
+
+    async def diff(self, *, paths: Sequence[str] = (), renames: bool = False) -> DiffInfo:
+        """What is different in `/workspace` from what it began with, of these paths or of all."""
+        return DiffInfo.of(await self._pyro.diff_workspace(self.id, paths=paths, renames=renames))
+
+    async def apply_patch(
+        self, patch: str | bytes, *, base: str | None = None, check: bool = False
+    ) -> PatchInfo:
+        """Changes files as a patch says, all or nothing; with `check`, only says what would be."""
+        return PatchInfo.of(
+            await self._pyro.apply_workspace_patch(self.id, patch=patch, base=base, check=check)
+        )
+
+    async def snapshot(self, name: str) -> SnapshotInfo:
+        """Keeps the whole disk as it is now under a name, while everything goes on running."""
+        created = await self._pyro.create_snapshot(self.id, name)
+        return SnapshotInfo.of(created["snapshot"])
+
+    async def snapshots(self) -> tuple[SnapshotInfo, ...]:
+        """Its snapshots: the baseline first, then the newest first."""
+        listed = await self._pyro.list_snapshots(self.id)
+        return tuple(SnapshotInfo.of(one) for one in listed["snapshots"])
+
+    async def delete_snapshot(self, name: str) -> None:
+        """Deletes a snapshot."""
+        await self._pyro.delete_snapshot(self.id, name)
+
+    async def reset(self, *, snapshot: str = "baseline", resume: bool = True) -> WorkspaceInfo:
+        """Gives it the disk of a snapshot, or the one it began with, and starts it.
+
+        Snapshots survive, commands do not. Services that ran run again; without `resume`, they are
+        forgotten as the others are.
+        """
+        return self._seen(
+            await self._pyro.reset_workspace(self.id, snapshot=snapshot, no_resume=not resume)
+        )
 
     async def update(
         self,

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 from . import _calls as calls
+from . import _file_calls as files
 from . import payloads
 from ._location import StrPath, locate, resolve
 from ._manifest import Given
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .outcomes import (
         DeletedVm,
         ExecOutcome,
+        ExportedFiles,
+        PushedFiles,
         ReapedVms,
         RunOutcome,
         Vm,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Pyro"]
 
 Command = calls.Command
+FilePath = files.FilePath
 
 
 class Pyro:
@@ -545,6 +549,327 @@ class Pyro:
         from .results import ExecOutput
 
         return ExecOutput.of(*self._transport.call(call), offset=offset)
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def list_workspace_files(
+        self,
+        workspace_id: str,
+        *,
+        path: FilePath = "/workspace",
+        recursive: bool = False,
+        max_entries: int | None = None,
+        no_start: bool = False,
+    ) -> payloads.FileList:
+        """What is in a directory, depth first and by name; a path that is none lists itself.
+
+        A path is absolute or relative to `/workspace`; one that is no UTF-8 is given as bytes, and
+        told with replacement characters and as `path_base64`.
+        """
+        name = self._name(workspace_id)
+        call = files.list_files(name, path, recursive, max_entries, no_start)
+        return files.file_list(self._transport.json(call))
+
+    def stat_workspace_file(
+        self, workspace_id: str, path: FilePath, *, follow: bool = False, no_start: bool = False
+    ) -> payloads.FileStatus:
+        """What a path stands for; with `follow`, what a symlink leads to."""
+        call = files.status_file(self._name(workspace_id), path, follow, no_start)
+        return files.file_status(self._transport.json(call))
+
+    def read_workspace_file(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        *,
+        max_bytes: int = 65536,
+        offset: int = 0,
+        first_line: int | None = None,
+        line_count: int | None = None,
+        no_start: bool = False,
+    ) -> payloads.FileContent:
+        """A file's content, or a part of it: up to 1 MiB a call, of a file of any size.
+
+        From `offset` on, or `line_count` lines from `first_line` on (1 for the first). What is not
+        UTF-8 has replacement characters in `content`, and its bytes in `content_base64`.
+        """
+        call = files.read_file(
+            self._name(workspace_id),
+            path,
+            max_bytes=max_bytes,
+            offset=offset,
+            first_line=first_line,
+            line_count=line_count,
+            no_start=no_start,
+        )
+        return files.file_content(self._transport.json(call))
+
+    def write_workspace_file(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        *,
+        text: str | None = None,
+        content: bytes | None = None,
+        mode: int | str | None = None,
+        create_only: bool = False,
+        no_start: bool = False,
+    ) -> payloads.WrittenFile:
+        """Writes a file of at most 1 MiB, whole or not at all; its directories are made.
+
+        Exactly one of `text` and `content`. `mode` is its permissions (`0o755` or `"755"`); without
+        it they stay as they were, of a new file 0644.
+        """
+        call = files.write_file(
+            self._name(workspace_id),
+            path,
+            text=text,
+            content=content,
+            mode=mode,
+            create_only=create_only,
+            no_start=no_start,
+        )
+        written: payloads.WrittenFile = files.noticed(self._transport.json(call))
+        return written
+
+    def edit_workspace_file(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        *,
+        old: str,
+        new: str,
+        replace_all: bool = False,
+        no_start: bool = False,
+    ) -> payloads.EditedFile:
+        """Replaces a text that is in a file exactly once, or wherever it is (`replace_all`)."""
+        name = self._name(workspace_id)
+        call = files.edit_file(name, path, old, new, replace_all, no_start)
+        edited: payloads.EditedFile = files.noticed(self._transport.json(call))
+        return edited
+
+    def move_workspace_file(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        to: FilePath,
+        *,
+        replace: bool = False,
+        no_start: bool = False,
+    ) -> payloads.FileStatus:
+        """Renames a file or a directory; what is there is only replaced with `replace`."""
+        call = files.move_file(self._name(workspace_id), path, to, replace, no_start)
+        return files.file_status(self._transport.json(call))
+
+    def remove_workspace_file(
+        self, workspace_id: str, path: FilePath, *, recursive: bool = False, no_start: bool = False
+    ) -> payloads.RemovedFile:
+        """Removes a file, or a directory: an empty one, or with all in it (`recursive`)."""
+        call = files.remove_file(self._name(workspace_id), path, recursive, no_start)
+        removed: payloads.RemovedFile = files.noticed(self._transport.json(call))
+        return removed
+
+    def make_workspace_directory(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        *,
+        mode: int | str | None = None,
+        no_start: bool = False,
+    ) -> payloads.FileStatus:
+        """Makes a directory with those it lies in; one that is there is left as it is."""
+        call = files.make_directory(self._name(workspace_id), path, mode, no_start)
+        return files.file_status(self._transport.json(call))
+
+    def search_workspace_files(
+        self,
+        workspace_id: str,
+        pattern: str,
+        *,
+        path: str = "/workspace",
+        literal: bool = False,
+        ignore_case: bool = False,
+        globs: Sequence[str] = (),
+        context: int = 0,
+        max_matches: int | None = None,
+        all: bool = False,  # noqa: A002 (as the command line has it)
+        names_only: bool = False,
+        no_start: bool = False,
+    ) -> payloads.SearchResult:
+        """Lines that match a regular expression, or hold a text (`literal`).
+
+        What `.gitignore` names, and what is hidden, is only looked into with `all`.
+        """
+        call = files.search_files(
+            self._name(workspace_id),
+            pattern,
+            path=path,
+            literal=literal,
+            ignore_case=ignore_case,
+            globs=globs,
+            context=context,
+            max_matches=max_matches,
+            everything=all,
+            names_only=names_only,
+            no_start=no_start,
+        )
+        return files.search_result(self._transport.json(call))
+
+    def push_workspace_sync(
+        self,
+        workspace_id: str,
+        source_path: StrPath,
+        *,
+        dest: FilePath = "/workspace",
+        delete: bool = False,
+        exclude: Sequence[str] = (),
+        no_start: bool = False,
+    ) -> PushedFiles:
+        """Brings a directory or an archive (.tar, .tar.gz, .tgz) of this host into a directory.
+
+        Modes, times, symlinks and hard links come along; all is root's. With `delete`, what did not
+        come is removed there. `exclude` leaves out what it names of a directory: a pattern with a
+        slash within it is of the whole path, any other of a name wherever it is.
+        """
+        from ._pack import source
+
+        given = source(source_path, exclude)
+        call = files.push_archive(self._name(workspace_id), dest, delete, no_start)
+        sent: payloads.UnpackedFiles = self._transport.upload(
+            call, given.tar, self._transport.timeout
+        )
+        return files.pushed(sent, given.mode, source_path)
+
+    def export_workspace(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        *,
+        output_path: StrPath,
+        changed: bool = False,
+        paths: Sequence[str] = (),
+        no_start: bool = False,
+    ) -> ExportedFiles:
+        """Takes a file or a directory out to a path of this host at which nothing is yet.
+
+        Whole or not at all. With `changed`, only what is different from what `/workspace` began
+        with; with `paths`, only these names within it. Symlinks come as they are; sockets, pipes
+        and devices, and bits that give another's rights, do not.
+        """
+        from ._unpack import Export
+
+        with Export(output_path) as export:
+            found = self.status_workspace(workspace_id)
+            call = files.export_archive(found["workspace_id"], path, changed, paths, no_start)
+            head = self._transport.download(call, export.feed)
+            artifact = head.headers.get("x-pyro-artifact-type", "directory")
+            unpacked = export.finish(artifact)
+        return files.exported(found, path, export.output, artifact, unpacked)
+
+    # --- changes --------------------------------------------------------------------------------
+
+    def apply_workspace_patch(
+        self,
+        workspace_id: str,
+        *,
+        patch: str | bytes,
+        base: str | None = None,
+        check: bool = False,
+        no_start: bool = False,
+    ) -> payloads.PatchResult:
+        """Changes files as a patch of at most 1 MiB says, all or nothing.
+
+        Its names are relative to `base`, else to `/workspace`. With `check`, only says what would
+        be.
+        """
+        call = files.apply_patch(self._name(workspace_id), patch, base, check, no_start)
+        return files.patch_result(self._transport.json(call))
+
+    def diff_workspace(
+        self,
+        workspace_id: str,
+        *,
+        paths: Sequence[str] = (),
+        renames: bool = False,
+        summary_only: bool = False,
+        digests: bool = False,
+        max_patch_bytes: int | None = None,
+        max_total_bytes: int | None = None,
+        no_start: bool = False,
+    ) -> payloads.DiffResult:
+        """What is different in `/workspace` from what it began with, of these paths or of all.
+
+        `renames` tells files under another name as such, `summary_only` leaves out the patches, and
+        `digests` adds SHA-256 of every file.
+        """
+        call = files.diff_workspace(
+            self._name(workspace_id),
+            paths=paths,
+            renames=renames,
+            summary_only=summary_only,
+            digests=digests,
+            max_patch_bytes=max_patch_bytes,
+            max_total_bytes=max_total_bytes,
+            no_start=no_start,
+        )
+        return files.diff_result(self._transport.json(call))
+
+    def diff_workspace_patch(
+        self,
+        workspace_id: str,
+        *,
+        paths: Sequence[str] = (),
+        renames: bool = False,
+        max_patch_bytes: int | None = None,
+        max_total_bytes: int | None = None,
+        no_start: bool = False,
+    ) -> bytes:
+        """The patch that makes `/workspace` what it is, byte for byte: what `git apply` takes."""
+        call = files.diff_workspace(
+            self._name(workspace_id),
+            paths=paths,
+            renames=renames,
+            summary_only=False,
+            digests=False,
+            max_patch_bytes=max_patch_bytes,
+            max_total_bytes=max_total_bytes,
+            no_start=no_start,
+            raw=True,
+        )
+        return (self._transport.call(call))[1]
+
+    # --- snapshots ------------------------------------------------------------------------------
+
+    def create_snapshot(self, workspace_id: str, snapshot_name: str) -> payloads.CreatedSnapshot:
+        """Keeps the whole disk as it is now under a name, while everything goes on running."""
+        call = files.create_snapshot(self._name(workspace_id), snapshot_name)
+        created: payloads.CreatedSnapshot = self._transport.json(call)
+        return created
+
+    def list_snapshots(self, workspace_id: str) -> payloads.SnapshotList:
+        """The snapshots of a workspace: the baseline first, then the newest first."""
+        listed: payloads.SnapshotList = self._transport.json(
+            files.list_snapshots(self._name(workspace_id))
+        )
+        return listed
+
+    def delete_snapshot(self, workspace_id: str, snapshot_name: str) -> payloads.DeletedSnapshot:
+        """Deletes a snapshot."""
+        call = files.delete_snapshot(self._name(workspace_id), snapshot_name)
+        deleted: payloads.DeletedSnapshot = self._transport.json(call)
+        return deleted
+
+    def reset_workspace(
+        self, workspace_id: str, *, snapshot: str = "baseline", no_resume: bool = False
+    ) -> payloads.ResetResult:
+        """Gives a workspace the disk of a snapshot, or the one it began with, and starts it.
+
+        Snapshots survive; commands are forgotten, and services that do not run. Those that ran run
+        again, unless `no_resume`.
+        """
+        call = files.reset_workspace(self._name(workspace_id), snapshot, no_resume)
+        reset: payloads.ResetResult = self._transport.json(call)
+        return reset
 
     # --- services -------------------------------------------------------------------------------
 

@@ -9,12 +9,15 @@ from .payloads import ExecResult, RunResult, StartedService, VmCleanup
 __all__ = [
     "DeletedVm",
     "ExecOutcome",
+    "ExportedFiles",
+    "PushedFiles",
     "ReapedVms",
     "RunOutcome",
     "Vm",
     "VmExecResult",
     "VmNetworkInfo",
     "WaitedServices",
+    "WorkspaceSync",
 ]
 
 
@@ -90,3 +93,38 @@ class WaitedServices(TypedDict):
 
     count: int
     services: list[StartedService]
+
+
+class WorkspaceSync(TypedDict):
+    """What was brought where."""
+
+    mode: str
+    """`directory` or `tar_archive`."""
+    source_path: str
+    destination: str
+    entry_count: int
+    bytes_written: int
+    removed_count: int
+
+
+class PushedFiles(TypedDict):
+    """Files that were brought into a workspace."""
+
+    workspace_id: str
+    execution_mode: str
+    workspace_sync: WorkspaceSync
+    notices: list[str]
+
+
+class ExportedFiles(TypedDict):
+    """Files that were taken out of a workspace."""
+
+    workspace_id: str
+    workspace_path: str
+    output_path: str
+    artifact_type: str
+    """`file`, `directory` or `symlink`."""
+    entry_count: int
+    bytes_written: int
+    execution_mode: str
+    notices: list[str]

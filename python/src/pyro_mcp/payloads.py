@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 __all__ = [
-    "ApplyPatch",
     "BuildEvent",
-    "CreateSnapshot",
     "CreatedSnapshot",
     "DeletedEnvironment",
     "DeletedService",
@@ -20,11 +18,12 @@ __all__ = [
     "DiffMark",
     "DiffResult",
     "DiffSummary",
+    "DiskContent",
+    "DiskList",
     "DiskUsage",
     "DownResult",
     "DownService",
     "DownServices",
-    "EditFile",
     "EditedFile",
     "Environment",
     "EnvironmentCatalog",
@@ -41,10 +40,8 @@ __all__ = [
     "ImportedEnvironment",
     "ListeningPort",
     "LogBytes",
-    "MakeDirectory",
     "ManifestNeeds",
     "ManifestRequest",
-    "MoveFile",
     "NamedEnvFile",
     "NetworkDenied",
     "NetworkLogEntry",
@@ -64,13 +61,10 @@ __all__ = [
     "PublishPorts",
     "PublishedPort",
     "PublishedPorts",
-    "RemoveFile",
     "RemovedFile",
     "ResetResult",
-    "ResetWorkspace",
     "RestartService",
     "RunResult",
-    "SearchFiles",
     "SearchMatch",
     "SearchResult",
     "Seed",
@@ -105,30 +99,8 @@ __all__ = [
     "WorkspaceReset",
     "WorkspaceSeed",
     "WorkspaceSummary",
-    "WriteFile",
     "WrittenFile",
 ]
-
-
-class ApplyPatch(TypedDict):
-    """Changes files as a patch says, all or nothing. Exactly one of `patch` and `patch_base64`, at
-    most
-    """
-
-    base: str | None
-    """What its names are relative to; default `/workspace`."""
-
-    check: bool | None
-    """Say what would be, and change nothing."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    patch: str | None
-    """What `git diff` and `diff -u` write, or a model."""
-
-    patch_base64: str | None
-    """The same as bytes."""
 
 
 class BuildEventProgress(TypedDict):
@@ -165,13 +137,6 @@ class BuildEventProblem(TypedDict):
 
 
 BuildEvent = BuildEventProgress | BuildEventDone | BuildEventProblem
-
-
-class CreateSnapshot(TypedDict):
-    """Takes a snapshot."""
-
-    snapshot_name: str
-    """1 to 64 of `A-Z a-z 0-9 . _ -` and a letter or digit first; not `baseline`."""
 
 
 class CreatedSnapshot(TypedDict):
@@ -313,7 +278,10 @@ class DiffMark(TypedDict):
     """The same in words."""
 
 
-class DiffResult(TypedDict):
+_DiffResult = TypedDict("_DiffResult", {"from": str})
+
+
+class DiffResult(_DiffResult):
     """What is different."""
 
     changed: bool
@@ -321,9 +289,6 @@ class DiffResult(TypedDict):
 
     entries: list[DiffEntry]
     """By path."""
-
-    from: str
-    """What it was: `baseline`, or a snapshot's name."""
 
     notices: list[str] | None
     """What else there is to say."""
@@ -370,6 +335,62 @@ class DiffSummary(TypedDict):
 
     type_changed: int
     """Something else than it was: a directory that was a file."""
+
+
+class DiskContent(TypedDict):
+    """A file of a stopped workspace, or a part of it."""
+
+    bytes_read: int
+    """How many bytes were read."""
+
+    content: str
+    """UTF-8, with replacement characters where it is none."""
+
+    content_base64: str | None
+    """The content's bytes, where they are no UTF-8."""
+
+    max_bytes: int
+    """The most that was to be read."""
+
+    mode: str
+    """Permissions in octal."""
+
+    offset: int
+    """Of its first byte."""
+
+    path: str
+    """Absolute."""
+
+    path_base64: str | None
+    """The path's bytes, where they are no UTF-8."""
+
+    size_bytes: int
+    """Of the whole file."""
+
+    truncated: bool
+    """There is more behind it."""
+
+    workspace_id: str
+    """The workspace."""
+
+
+class DiskList(TypedDict):
+    """What is in a directory of a stopped workspace."""
+
+    entries: list[FileEntry]
+    """Depth first, siblings sorted by their bytes."""
+
+    path: str
+    """Absolute."""
+
+    recursive: bool
+    """Whether directories in it were gone into."""
+
+    truncated: bool
+    """There is more than was told."""
+
+    workspace_id: str
+    """The workspace."""
 
 
 class DiskUsage(TypedDict):
@@ -431,28 +452,6 @@ class DownServices(TypedDict):
 
     services: list[str] | None
     """Only these. Default: all."""
-
-
-class EditFile(TypedDict):
-    """Replaces text in a file, whole or not at all."""
-
-    new: str
-    """What takes its place."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    old: str
-    """What is replaced; it must be there exactly once, unless `replace_all`."""
-
-    path: str | None
-    """Which. A symlink there is followed."""
-
-    path_base64: str | None
-    """The path's bytes, instead."""
-
-    replace_all: bool | None
-    """Replace it wherever it is."""
 
 
 class EditedFile(TypedDict):
@@ -859,22 +858,6 @@ class LogBytes(TypedDict):
     """Of stdout."""
 
 
-class MakeDirectory(TypedDict):
-    """Makes a directory with those it lies in; one that is there is left as it is."""
-
-    mode: str | None
-    """Permissions in octal; null: 0755."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    path: str | None
-    """Where."""
-
-    path_base64: str | None
-    """The path's bytes, instead."""
-
-
 class ManifestNeeds(TypedDict):
     """What a file of services needs of where it lies."""
 
@@ -899,28 +882,6 @@ class ManifestRequest(TypedDict):
 
     variables: dict[str, str] | None
     """Values of variables, as far as they are known: paths may have some."""
-
-
-class MoveFile(TypedDict):
-    """Renames a file or a directory; directories of the target are made."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    path: str | None
-    """What. Not followed."""
-
-    path_base64: str | None
-    """The path's bytes, instead."""
-
-    replace: bool | None
-    """A file that is there is replaced."""
-
-    to: str | None
-    """Its new path."""
-
-    to_base64: str | None
-    """The new path's bytes, instead."""
 
 
 class NamedEnvFile(TypedDict):
@@ -1291,22 +1252,6 @@ class PublishedPorts(TypedDict):
     """The workspace."""
 
 
-class RemoveFile(TypedDict):
-    """Removes a file or a directory."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    path: str | None
-    """What. Not followed."""
-
-    path_base64: str | None
-    """The path's bytes, instead."""
-
-    recursive: bool | None
-    """A directory with all that is in it."""
-
-
 class RemovedFile(TypedDict):
     """A file or a directory that is gone."""
 
@@ -1454,16 +1399,6 @@ class ResetResult(Workspace):
     """What it was reset to."""
 
 
-class ResetWorkspace(TypedDict):
-    """Gives a workspace the disk of a snapshot."""
-
-    no_resume: bool | None
-    """Forget the services that ran, rather than run them again."""
-
-    snapshot: str | None
-    """Which; default `baseline`."""
-
-
 class RestartService(TypedDict):
     """Begins a new run of a service."""
 
@@ -1482,40 +1417,6 @@ class RunResult(ExecResult):
 
     vm_id: str
     """The VM, deleted by now."""
-
-
-class SearchFiles(TypedDict):
-    """Looks for lines."""
-
-    all: bool | None
-    """Also what .gitignore names, and what is hidden."""
-
-    context: int | None
-    """Lines before and after; 0 to 20, default 0."""
-
-    globs: list[str] | None
-    """Only files with such names, as in a .gitignore; with ! in front: not those."""
-
-    ignore_case: bool | None
-    """Upper and lower case are alike."""
-
-    literal: bool | None
-    """The pattern is a text."""
-
-    max_matches: int | None
-    """The most lines that are told; 1 to 10,000, default 200."""
-
-    names_only: bool | None
-    """Names of files only, each once."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    path: str | None
-    """Where: a file or a directory; default `/workspace`."""
-
-    pattern: str
-    """A regular expression, of lines."""
 
 
 class SearchMatch(TypedDict):
@@ -2212,31 +2113,6 @@ class WorkspaceSummary(TypedDict):
 
     workspace_id: str
     """Identifies it."""
-
-
-class WriteFile(TypedDict):
-    """Writes a file, whole or not at all; its directories are made. Exactly one of `text` and"""
-
-    content_base64: str | None
-    """What is written, as bytes."""
-
-    create_only: bool | None
-    """A file that is there is an error."""
-
-    mode: str | None
-    """Permissions in octal; null: as they were, of a new file 0644."""
-
-    no_start: bool | None
-    """Do not start a stopped workspace for this; fail instead."""
-
-    path: str | None
-    """Where. A symlink there is followed."""
-
-    path_base64: str | None
-    """The path's bytes, instead."""
-
-    text: str | None
-    """What is written."""
 
 
 class WrittenFile(TypedDict):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import _calls as calls
 from .client import Pyro
 from .errors import NotFoundError
+from .file_results import DiffInfo, PatchInfo, SnapshotInfo, TransferInfo
+from .files import Files
 from .network import Network
 from .ports import Ports
 from .results import CommandResult, ExecInfo, ExecOutput, ServiceEvent, WorkspaceInfo
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._file_calls import FilePath
     from ._location import StrPath
     from .forward import Forward
     from .process import Process
@@ -134,6 +137,11 @@ class Workspace:
     def network(self) -> Network:
         """What it may reach."""
         return Network(self._pyro, self.id)
+
+    @property
+    def files(self) -> Files:
+        """Its files."""
+        return Files(self._pyro, self.id)
 
     def refresh(self) -> WorkspaceInfo:
         """Looks at it again."""
@@ -266,6 +274,71 @@ class Workspace:
         from .forward import Forward
 
         return Forward._open(self._pyro, self.id, ports, bind)
+
+    def push(
+        self,
+        source_path: StrPath,
+        dest: FilePath = "/workspace",
+        *,
+        delete: bool = False,
+        exclude: Sequence[str] = (),
+    ) -> TransferInfo:
+        """Brings a directory or an archive (.tar, .tar.gz, .tgz) of this host into a directory.
+
+        With `delete`, what did not come is removed there; `exclude` leaves out names.
+        """
+        pushed = self._pyro.push_workspace_sync(
+            self.id, source_path, dest=dest, delete=delete, exclude=exclude
+        )
+        return TransferInfo.of(pushed["workspace_sync"], notices=tuple(pushed["notices"]))
+
+    def export(
+        self, path: FilePath, output_path: StrPath, *, changed: bool = False
+    ) -> TransferInfo:
+        """Takes a file or a directory out to a path of this host, whole or not at all.
+
+        Nothing may be there. With `changed`, only what is different from what it began with.
+        """
+        exported = self._pyro.export_workspace(
+            self.id, path, output_path=output_path, changed=changed
+        )
+        return TransferInfo.of(exported, notices=tuple(exported["notices"]))
+
+    def diff(self, *, paths: Sequence[str] = (), renames: bool = False) -> DiffInfo:
+        """What is different in `/workspace` from what it began with, of these paths or of all."""
+        return DiffInfo.of(self._pyro.diff_workspace(self.id, paths=paths, renames=renames))
+
+    def apply_patch(
+        self, patch: str | bytes, *, base: str | None = None, check: bool = False
+    ) -> PatchInfo:
+        """Changes files as a patch says, all or nothing; with `check`, only says what would be."""
+        return PatchInfo.of(
+            self._pyro.apply_workspace_patch(self.id, patch=patch, base=base, check=check)
+        )
+
+    def snapshot(self, name: str) -> SnapshotInfo:
+        """Keeps the whole disk as it is now under a name, while everything goes on running."""
+        created = self._pyro.create_snapshot(self.id, name)
+        return SnapshotInfo.of(created["snapshot"])
+
+    def snapshots(self) -> tuple[SnapshotInfo, ...]:
+        """Its snapshots: the baseline first, then the newest first."""
+        listed = self._pyro.list_snapshots(self.id)
+        return tuple(SnapshotInfo.of(one) for one in listed["snapshots"])
+
+    def delete_snapshot(self, name: str) -> None:
+        """Deletes a snapshot."""
+        self._pyro.delete_snapshot(self.id, name)
+
+    def reset(self, *, snapshot: str = "baseline", resume: bool = True) -> WorkspaceInfo:
+        """Gives it the disk of a snapshot, or the one it began with, and starts it.
+
+        Snapshots survive, commands do not. Services that ran run again; without `resume`, they are
+        forgotten as the others are.
+        """
+        return self._seen(
+            self._pyro.reset_workspace(self.id, snapshot=snapshot, no_resume=not resume)
+        )
 
     def update(
         self,
