@@ -79,6 +79,7 @@ fn less(read: &FileContent, budget: usize) -> u64 {
 }
 
 fn content(mut read: FileContent) -> Answer {
+    end_at_a_character(&mut read);
     let end = read.offset + read.bytes_read;
     let mut text = if read.bytes_read == read.size_bytes {
         format!("{}: {} bytes\n", read.path, read.size_bytes)
@@ -106,6 +107,17 @@ fn content(mut read: FileContent) -> Answer {
     document.insert("next_offset".to_owned(), end.into());
     document.insert("lossy".to_owned(), lossy.into());
     Answer { text, document, ..Answer::default() }.with_notices(notices)
+}
+
+/// Leaves a last character to the next part where this one has only its beginning.
+fn end_at_a_character(read: &mut FileContent) {
+    let Some(whole) = read.content.strip_suffix('\u{fffd}') else { return };
+    let is_text = !whole.is_empty() && !whole.contains('\u{fffd}');
+    if read.truncated && read.content_base64.is_some() && is_text {
+        read.content = whole.to_owned();
+        read.bytes_read = read.content.len() as u64;
+        read.content_base64 = None;
+    }
 }
 
 /// `workspace_file_write`.
@@ -289,6 +301,17 @@ mod tests {
         assert!(answer.text.starts_with("note: bytes that are no text"));
         assert!(!answer.document.contains_key("content_base64"));
         assert_eq!(answer.document["lossy"], true);
+    }
+
+    #[test]
+    fn a_character_is_not_read_in_two() {
+        let mut part = read("ab\u{fffd}", 0, 9);
+        part.bytes_read = 3;
+        part.content_base64 = Some("YWLD".to_owned());
+        let answer = content(part);
+        assert_eq!(answer.document["content"], "ab");
+        assert_eq!(answer.document["next_offset"], 2);
+        assert_eq!(answer.document["lossy"], false);
     }
 
     #[test]
