@@ -14,8 +14,12 @@ const fn flag(name: &'static str, about: &'static str) -> Parameter {
     Parameter::optional(name, about, Shape::Flag)
 }
 
+const fn rare(name: &'static str, about: &'static str) -> Parameter {
+    Parameter::rare(name, about, Shape::Flag)
+}
+
 const fn line(name: &'static str, about: &'static str) -> Parameter {
-    Parameter::optional(name, about, Shape::Integer(1, 1 << 40, None))
+    Parameter::optional(name, about, Shape::Integer(1, 1_000_000_000, None))
 }
 
 /// Every tool of files, changes and snapshots.
@@ -32,12 +36,12 @@ pub(super) const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_file_read",
         title: "Read a file",
-        about: "Read a file from a byte or line on, up to max_bytes.",
+        about: "Read a file, or a part.",
         parameters: &[
             WORKSPACE,
             PATH,
             Parameter::optional("offset", "", Shape::Integer(0, i64::MAX >> 11, None)),
-            line("first_line", "1: the first"),
+            line("first_line", ""),
             line("line_count", ""),
             MAX_BYTES,
         ],
@@ -52,7 +56,7 @@ pub(super) const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_file_write",
         title: "Write a file",
-        about: "Write a file, whole; its directories are made.",
+        about: "Write a whole file.",
         parameters: &[
             WORKSPACE,
             PATH,
@@ -82,16 +86,16 @@ pub(super) const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_file_search",
         title: "Search files",
-        about: "Find lines that match a regex, past what .gitignore names.",
+        about: "Find lines that match a regex.",
         parameters: &[
             WORKSPACE,
             Parameter::required("pattern", ""),
             WITHIN,
-            flag("literal", ""),
-            flag("ignore_case", ""),
-            Parameter::optional("globs", "such as *.py, !test_*", Shape::TextList),
-            Parameter::optional("context", "lines", Shape::Integer(0, 20, Some(0))),
-            flag("names_only", ""),
+            rare("literal", ""),
+            rare("ignore_case", ""),
+            Parameter::optional("globs", "*.py, !test_*", Shape::TextList),
+            Parameter::rare("context", "lines", Shape::Integer(0, 20, Some(0))),
+            rare("names_only", ""),
             Parameter::rare("max_matches", "", Shape::Integer(1, 10_000, Some(200))),
             Parameter::rare("all", "also what is ignored or hidden", Shape::Flag),
             SKIP,
@@ -103,13 +107,12 @@ pub(super) const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_diff",
         title: "Show what changed",
-        about: "Show what changed in /workspace since it was made, with patches; tells what is \
-                worth a second look. .git and large new directories are counted only.",
+        about: "Show what changed in /workspace, and what is worth a second look.",
         parameters: &[
             WORKSPACE,
             Parameter::optional("paths", "only these", Shape::TextList),
             flag("summary_only", "no patches"),
-            flag("all", "fold nothing"),
+            flag("all", "nothing folded"),
             Parameter::rare("renames", "tell moved files as renamed", Shape::Flag),
             SKIP,
             MAX_BYTES,
@@ -130,7 +133,7 @@ pub(super) const TOOLS: &[Definition] = &[
         parameters: &[
             WORKSPACE,
             Parameter::required("patch", ""),
-            flag("check", "change nothing"),
+            rare("check", "change nothing"),
             Parameter::rare("base", "what its names are in", Shape::Text(Some("/workspace"))),
         ],
         output: &[Field("changed", "boolean"), Field("entries", "array")],
@@ -140,8 +143,7 @@ pub(super) const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_reset",
         title: "Reset a workspace",
-        about: "Give a workspace the disk of a snapshot; baseline: as it was made. Files since \
-                then and commands are lost.",
+        about: "Go back to a snapshot; all since is lost.",
         parameters: &[
             WORKSPACE,
             Parameter::optional("snapshot", "", Shape::Text(Some("baseline"))),

@@ -44,8 +44,7 @@ enum Nature {
     Destroys,
 }
 
-const WORKSPACE: Parameter =
-    Parameter::required("workspace_id", "id, unique prefix (4+), name, or @");
+const WORKSPACE: Parameter = Parameter::required("workspace_id", "");
 const VM: Parameter = Parameter::required("vm_id", "");
 const EXEC: Parameter = Parameter::required("exec_id", "");
 const COMMAND: Parameter = Parameter::required("command", "run by /bin/sh -lc");
