@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     /// The conversation, with a host that says this once the disk is frozen, or goes without a word.
     async fn conversation(longest: Duration, says_end: Option<bool>) -> Option<DiskThawed> {

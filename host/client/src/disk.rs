@@ -191,9 +191,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let output = home.path().join("disk.ext4");
         let building = Building::new(&output).unwrap();
-        building.write(&[0; 1 << 20], 0).unwrap();
+        building.write(&vec![0; 1 << 20], 0).unwrap();
         building.write(b"here", 1 << 20).unwrap();
-        building.write(&[0; 1 << 20], (1 << 20) + 4).unwrap();
+        building.write(&vec![0; 1 << 20], (1 << 20) + 4).unwrap();
         assert!(!output.exists());
         building.finish(&output, (2 << 20) + 4).unwrap();
         let read = fs::read(&output).unwrap();

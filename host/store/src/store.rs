@@ -346,6 +346,7 @@ pub(crate) mod tests {
             network: crate::NetworkRecord::default(),
             published: Vec::new(),
             is_warm: false,
+            seed: None,
             checkpoints: crate::Checkpoints::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! What is different in a workspace, and patches into it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{fs, process::Command};
 
 use pyro_e2e::Home;

@@ -1,5 +1,7 @@
 //! Seeds: what workspaces begin with.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     ffi::OsStr,
     fs,
@@ -34,7 +36,7 @@ fn tree(home: &Home) -> PathBuf {
     write(b"set-id", b"x", 0o6755);
     write(b"nothing", b"", 0o600);
     write(b"deep/er/not \xff UTF-8 \n", b"named\n", 0o444);
-    write(b" blank", &[7; 200_000], 0o644);
+    write(b" blank", &vec![7; 200_000], 0o644);
     for (target, name) in [("/etc/passwd", "absolute"), ("nowhere", "dangling"), ("../../x", "up")]
     {
         symlink(target, tree.join(name)).unwrap();

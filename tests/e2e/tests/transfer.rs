@@ -1,5 +1,7 @@
 //! Files into a workspace that runs, and out of one.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},

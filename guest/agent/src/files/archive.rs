@@ -151,13 +151,10 @@ fn changed(path: &[u8], wanted: &[Bytes]) -> Result<Vec<SafeName>, Refusal> {
     };
     let mut names = Vec::new();
     for path in changes::paths(paths.into_iter().filter(|path| !path.is_empty()).collect())? {
-        let relative = match path.strip_prefix(base) {
-            // The path itself, where that is no directory.
-            Some([]) => continue,
-            Some(rest) => rest.strip_prefix(b"/").unwrap_or(rest),
-            None => continue,
-        };
-        names.push(safe(relative)?);
+        // The path itself has no name here: it is a directory, or nothing was wanted of it.
+        if let Some(rest) = path.strip_prefix(base).filter(|rest| !rest.is_empty()) {
+            names.push(safe(rest.strip_prefix(b"/").unwrap_or(rest))?);
+        }
     }
     Ok(names)
 }
