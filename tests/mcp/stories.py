@@ -32,7 +32,7 @@ LIMIT = 24 * 1024
 LONG_SECONDS = int(os.environ.get("PYRO_MCP_LONG_SECONDS", "50"))
 MUCH_MEBIBYTES = int(os.environ.get("PYRO_MCP_MUCH_MEBIBYTES", "128"))
 DEADLINE = 60.0
-CORE_TOOLS = 18
+CORE_TOOLS = 26
 STORIES: dict[str, Any] = {}
 
 
@@ -984,6 +984,44 @@ async def http_calls_end_with_their_client() -> str:
                 posting.cancel()
                 await asyncio.gather(posting, return_exceptions=True)
             await until(lambda: some(other, identity, "sleep 4646", lambda count: count == 0))
+    return ""
+
+
+@story
+async def files_are_changed_reviewed_and_taken_back() -> str:
+    async with Client(server("--profile", "workspace-full")) as client:
+        async with workspace(client, "mcp-files") as identity:
+            async def call(tool: str, **arguments: Any) -> Any:
+                result = await client.call_tool(tool, {"workspace_id": identity, **arguments})
+                assert not result.is_error, (tool, text(result))
+                assert size(result) <= LIMIT, (tool, size(result))
+                return result
+
+            await call("workspace_file_write", path="a.txt", text="one\ntwo\n")
+            await call("workspace_file_edit", path="a.txt", old="two", new="three")
+            read = await call("workspace_file_read", path="a.txt")
+            assert read.structured_content["content"] == "one\nthree\n" and "three" in text(read)
+            found = await call("workspace_file_search", pattern="thr..")
+            assert "/workspace/a.txt\n2: three" in text(found), text(found)
+            diff = await call("workspace_diff")
+            assert diff.structured_content["changed"] and "+three" in text(diff), text(diff)
+            assert "patch" not in diff.structured_content
+            await call("snapshot_create", snapshot_name="kept")
+            patch = "--- a/a.txt\n+++ b/a.txt\n@@ -1,2 +1,2 @@\n one\n-three\n+four\n"
+            patched = await call("workspace_patch_apply", patch=patch)
+            assert "modified /workspace/a.txt" in text(patched), text(patched)
+            assert "patch" not in patched.structured_content
+            listed = await call("snapshot_list")
+            assert "kept" in text(listed) and listed.structured_content["count"] == 2
+            await call("workspace_reset", snapshot="kept")
+            read = await call("workspace_file_read", path="a.txt")
+            assert read.structured_content["content"] == "one\nthree\n"
+            await call("snapshot_delete", snapshot_name="kept")
+            missing = await client.call_tool(
+                "workspace_reset", {"workspace_id": identity, "snapshot": "kept"}
+            )
+            assert missing.is_error and "snapshot_not_found" in text(missing)
+            assert "hint: " in text(missing), text(missing)
     return ""
 
 

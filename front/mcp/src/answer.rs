@@ -84,6 +84,8 @@ fn for_a_model(code: &str) -> Option<&'static str> {
         "manifest_not_found" => {
             "write a pyro.toml to /workspace with workspace_exec, or say with path where it is"
         }
+        "snapshot_not_found" => "baseline is there always; snapshot_list shows the others",
+        "snapshot_exists" => "take another name, or snapshot_delete it first",
         "invalid_service_name" => "for example: web-2",
         "invalid_update" => "give name, clear_name, labels or clear_labels",
         _ => return None,

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    Settings, answer::Answer, arguments::Arguments, catalogue::Definition, exec, exec::Runs,
-    network, port, progress::Progress, service, vm, workspace,
+    Settings, answer::Answer, arguments::Arguments, catalogue::Definition, exec, exec::Runs, file,
+    network, port, progress::Progress, review, service, snapshot, vm, workspace,
 };
 
 /// How long a call waits for what it began before it answers how to go on. Clients give a call a
@@ -111,6 +111,17 @@ impl Call {
             "workspace_network_set" => network::set(self).await,
             "workspace_network_show" => network::show(self).await,
             "workspace_network_log" => network::log(self).await,
+            "workspace_file_list" => file::list(self).await,
+            "workspace_file_read" => file::read(self).await,
+            "workspace_file_write" => file::write(self).await,
+            "workspace_file_edit" => file::edit(self).await,
+            "workspace_file_search" => file::search(self).await,
+            "workspace_patch_apply" => file::patch(self).await,
+            "workspace_diff" => review::diff(self).await,
+            "workspace_reset" => snapshot::reset(self).await,
+            "snapshot_create" => snapshot::create(self).await,
+            "snapshot_list" => snapshot::list(self).await,
+            "snapshot_delete" => snapshot::delete(self).await,
             "workspace_logs" => workspace::logs(self).await,
             "workspace_exec" => exec::exec(self).await,
             "exec_wait" => exec::wait(self).await,

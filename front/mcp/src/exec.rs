@@ -411,7 +411,22 @@ pub(crate) fn fitting(
     text: &mut String,
     call: &Call,
 ) -> (Vec<Value>, usize) {
-    let mut left = LIST_BUDGET;
+    let (kept, omitted) = fitting_within(LIST_BUDGET, entries, text);
+    if omitted > 0 {
+        let next = call.arguments.number("offset") + kept.len();
+        let _ = writeln!(text, "{omitted} more: call again with offset={next}");
+    }
+    (kept, omitted)
+}
+
+/// The first entries that fit into a budget of bytes, text and document together, and how many do
+/// not.
+pub(crate) fn fitting_within(
+    budget: usize,
+    entries: impl Iterator<Item = (String, Map<String, Value>)>,
+    text: &mut String,
+) -> (Vec<Value>, usize) {
+    let mut left = budget;
     let mut kept = Vec::new();
     let mut omitted = 0;
     for (line, document) in entries {
@@ -424,10 +439,6 @@ pub(crate) fn fitting(
         left -= price;
         text.push_str(&line);
         kept.push(document);
-    }
-    if omitted > 0 {
-        let next = call.arguments.number("offset") + kept.len();
-        let _ = writeln!(text, "{omitted} more: call again with offset={next}");
     }
     (kept, omitted)
 }

@@ -57,6 +57,8 @@ const WORKSPACE: &str = "pyro gives you Linux VMs of your own. Do anything in th
     Servers, workers and databases are services: service_start returns once a ready_ probe proves \
     that it answers; service_logs shows its output, service_status how it is, service_stop ends it. \
     Output is cut in the middle; read on with exec_wait and its offset, or filter in the command. \
+    Files: workspace_file_*, workspace_patch_apply; workspace_diff shows what changed. \
+    A workspace_id is an id, a unique prefix of 4 or more, a name, or @ (the current one). \
     workspace_delete when the work is done. For one command without traces: vm_run.\n\
     A workspace reaches no network unless it is created with network_policy or network_allow. Errors carry a code and hints that say what to do.";
 

@@ -22,7 +22,8 @@ fn label(workspace: &Workspace) -> String {
     workspace.name.as_ref().map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))
 }
 
-fn shown(workspace: &Workspace) -> Answer {
+/// A workspace in a few lines.
+pub(crate) fn shown(workspace: &Workspace) -> Answer {
     let mut lines = vec![format!("workspace {} is {}", label(workspace), workspace.state)];
     if let Some(activity) = &workspace.activity {
         lines.push(format!("it is {activity}"));

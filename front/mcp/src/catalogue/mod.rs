@@ -11,6 +11,7 @@ use crate::{
     parameter::{Parameter, Shape, input_schema},
 };
 
+mod files;
 mod ports;
 mod services;
 
@@ -43,8 +44,7 @@ enum Nature {
     Destroys,
 }
 
-const WORKSPACE: Parameter =
-    Parameter::required("workspace_id", "id, unique prefix (4+), name, or @");
+const WORKSPACE: Parameter = Parameter::required("workspace_id", "");
 const VM: Parameter = Parameter::required("vm_id", "");
 const EXEC: Parameter = Parameter::required("exec_id", "");
 const COMMAND: Parameter = Parameter::required("command", "run by /bin/sh -lc");
@@ -101,7 +101,7 @@ const ENVIRONMENTS: &[Field] = &[Field("environments", "array")];
 const RUN_PARAMETERS: &[Parameter] =
     &[ENVIRONMENT, COMMAND, VCPU, MEMORY, TIMEOUT, VM_TTL, NETWORK, CWD, ENV, USER, MAX_BYTES];
 
-/// Every tool whose verb exists, but those of services and ports.
+/// Every tool whose verb exists, but those of files, services and ports.
 const TOOLS: &[Definition] = &[
     Definition {
         name: "vm_run",
@@ -421,6 +421,7 @@ const TOOLS: &[Definition] = &[
 pub(crate) fn of(profile: Profile) -> impl Iterator<Item = &'static Definition> {
     TOOLS
         .iter()
+        .chain(files::TOOLS)
         .chain(services::TOOLS)
         .chain(ports::TOOLS)
         .filter(move |tool| tool.profile <= profile)
@@ -563,10 +564,11 @@ mod tests {
     }
 
     #[test]
-    fn only_delete_destroys_and_nothing_reaches_out() {
+    fn only_delete_and_reset_destroy_and_nothing_reaches_out() {
         for tool in every_tool() {
             let annotations = tool.annotations.unwrap();
-            assert_eq!(annotations.destructive_hint, Some(tool.name.ends_with("_delete")));
+            let destroys = tool.name.ends_with("_delete") || tool.name == "workspace_reset";
+            assert_eq!(annotations.destructive_hint, Some(destroys), "{}", tool.name);
             assert_eq!(annotations.open_world_hint, Some(false));
             if tool.name.ends_with("_exec") || tool.name.ends_with("_run") {
                 assert_eq!(annotations.read_only_hint, Some(false));

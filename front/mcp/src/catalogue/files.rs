@@ -1,0 +1,183 @@
+//! The tools of files, of what changed, and of snapshots.
+
+use super::{Definition, Field, MAX_BYTES, Nature, SKIP, WORKSPACE};
+use crate::{
+    Profile,
+    parameter::{Parameter, Shape},
+};
+
+const PATH: Parameter = Parameter::required("path", "");
+const WITHIN: Parameter = Parameter::optional("path", "", Shape::Text(Some("/workspace")));
+const NAME: Parameter = Parameter::required("snapshot_name", "");
+
+const fn flag(name: &'static str, about: &'static str) -> Parameter {
+    Parameter::optional(name, about, Shape::Flag)
+}
+
+const fn rare(name: &'static str, about: &'static str) -> Parameter {
+    Parameter::rare(name, about, Shape::Flag)
+}
+
+const fn line(name: &'static str, about: &'static str) -> Parameter {
+    Parameter::optional(name, about, Shape::Integer(1, 1_000_000_000, None))
+}
+
+/// Every tool of files, changes and snapshots.
+pub(super) const TOOLS: &[Definition] = &[
+    Definition {
+        name: "workspace_file_list",
+        title: "List files",
+        about: "List a directory.",
+        parameters: &[WORKSPACE, WITHIN, flag("recursive", ""), SKIP],
+        output: &[Field("count", "integer"), Field("entries", "array")],
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_file_read",
+        title: "Read a file",
+        about: "Read a file, or a part.",
+        parameters: &[
+            WORKSPACE,
+            PATH,
+            Parameter::optional("offset", "", Shape::Integer(0, i64::MAX >> 11, None)),
+            line("first_line", ""),
+            line("line_count", ""),
+            MAX_BYTES,
+        ],
+        output: &[
+            Field("content", "string"),
+            Field("truncated", "boolean"),
+            Field("next_offset", "integer"),
+        ],
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_file_write",
+        title: "Write a file",
+        about: "Write a whole file.",
+        parameters: &[
+            WORKSPACE,
+            PATH,
+            Parameter::required("text", ""),
+            Parameter::rare("mode", "in octal", Shape::Text(None)),
+            Parameter::rare("create_only", "fail where it is there", Shape::Flag),
+        ],
+        output: &[Field("path", "string"), Field("size_bytes", "integer")],
+        nature: Nature::Changes,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_file_edit",
+        title: "Replace text in a file",
+        about: "Replace a text that is in a file exactly once.",
+        parameters: &[
+            WORKSPACE,
+            PATH,
+            Parameter::required("old", ""),
+            Parameter::required("new", ""),
+            flag("replace_all", "wherever it is"),
+        ],
+        output: &[Field("replacements", "integer")],
+        nature: Nature::Changes,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_file_search",
+        title: "Search files",
+        about: "Find lines that match a regex.",
+        parameters: &[
+            WORKSPACE,
+            Parameter::required("pattern", ""),
+            WITHIN,
+            rare("literal", ""),
+            rare("ignore_case", ""),
+            Parameter::optional("globs", "*.py, !test_*", Shape::TextList),
+            Parameter::rare("context", "lines", Shape::Integer(0, 20, Some(0))),
+            rare("names_only", ""),
+            Parameter::rare("max_matches", "", Shape::Integer(1, 10_000, Some(200))),
+            Parameter::rare("all", "also what is ignored or hidden", Shape::Flag),
+            SKIP,
+        ],
+        output: &[Field("count", "integer"), Field("matches", "array")],
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_diff",
+        title: "Show what changed",
+        about: "Show what changed in /workspace, and what is worth a second look.",
+        parameters: &[
+            WORKSPACE,
+            Parameter::optional("paths", "only these", Shape::TextList),
+            flag("summary_only", "no patches"),
+            flag("all", "nothing folded"),
+            Parameter::rare("renames", "tell moved files as renamed", Shape::Flag),
+            SKIP,
+            MAX_BYTES,
+        ],
+        output: &[
+            Field("changed", "boolean"),
+            Field("summary", "object"),
+            Field("entries", "array"),
+            Field("marked", "array"),
+        ],
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_patch_apply",
+        title: "Apply a patch",
+        about: "Apply a unified diff, all or nothing.",
+        parameters: &[
+            WORKSPACE,
+            Parameter::required("patch", ""),
+            rare("check", "change nothing"),
+            Parameter::rare("base", "what its names are in", Shape::Text(Some("/workspace"))),
+        ],
+        output: &[Field("changed", "boolean"), Field("entries", "array")],
+        nature: Nature::Changes,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "workspace_reset",
+        title: "Reset a workspace",
+        about: "Go back to a snapshot; all since is lost.",
+        parameters: &[
+            WORKSPACE,
+            Parameter::optional("snapshot", "", Shape::Text(Some("baseline"))),
+            Parameter::rare("no_resume", "forget services that ran", Shape::Flag),
+        ],
+        output: &[Field("workspace_reset", "object")],
+        nature: Nature::Destroys,
+        profile: Profile::WorkspaceCore,
+    },
+    Definition {
+        name: "snapshot_create",
+        title: "Take a snapshot",
+        about: "Keep the disk of a workspace as it is now, for workspace_reset.",
+        parameters: &[WORKSPACE, NAME],
+        output: &[Field("snapshot", "object")],
+        nature: Nature::Changes,
+        profile: Profile::WorkspaceFull,
+    },
+    Definition {
+        name: "snapshot_list",
+        title: "List snapshots",
+        about: "List the snapshots of a workspace, the baseline first, then the newest.",
+        parameters: &[WORKSPACE, SKIP],
+        output: &[Field("count", "integer"), Field("snapshots", "array")],
+        nature: Nature::Reads,
+        profile: Profile::WorkspaceFull,
+    },
+    Definition {
+        name: "snapshot_delete",
+        title: "Delete a snapshot",
+        about: "Delete a snapshot, for good.",
+        parameters: &[WORKSPACE, NAME],
+        output: &[Field("snapshot_name", "string"), Field("deleted", "boolean")],
+        nature: Nature::Destroys,
+        profile: Profile::WorkspaceFull,
+    },
+];
