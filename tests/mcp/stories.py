@@ -32,7 +32,7 @@ LIMIT = 24 * 1024
 LONG_SECONDS = int(os.environ.get("PYRO_MCP_LONG_SECONDS", "50"))
 MUCH_MEBIBYTES = int(os.environ.get("PYRO_MCP_MUCH_MEBIBYTES", "128"))
 DEADLINE = 60.0
-CORE_TOOLS = 26
+CORE_TOOLS = 25
 STORIES: dict[str, Any] = {}
 
 

@@ -57,17 +57,8 @@ impl Invocation {
     pub(crate) fn unbuilt(&self) -> Option<String> {
         let mut words = self.words.iter().map(String::as_str);
         let first = words.next()?;
-        let (shown, verb) = if is_workspace(first) {
-            let verb = words.next()?;
-            (format!("workspace {verb}"), verb)
-        } else if matches!(first, "cp" | "diff") {
-            return Some(first.to_owned());
-        } else {
-            return None;
-        };
-        let unbuilt =
-            matches!(verb, "diff" | "export" | "file" | "patch" | "port" | "shell" | "sync");
-        unbuilt.then_some(shown)
+        let verb = words.next().filter(|_| is_workspace(first))?;
+        (verb == "shell").then(|| format!("workspace {verb}"))
     }
 }
 
@@ -129,8 +120,8 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_known_by_name() {
-        assert_eq!(of("pyro workspace sync push w d").unbuilt().unwrap(), "workspace sync");
-        assert_eq!(of("pyro cp a w:b").unbuilt().unwrap(), "cp");
+        assert_eq!(of("pyro workspace shell open w").unbuilt().unwrap(), "workspace shell");
+        assert_eq!(of("pyro cp a w:b").unbuilt(), None);
         assert_eq!(of("pyro ws svc up w").unbuilt(), None);
         assert_eq!(of("pyro shell w").unbuilt(), None);
     }

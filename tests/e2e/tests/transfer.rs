@@ -144,7 +144,8 @@ fn what_was_changed_is_taken_home() {
     let home = Home::new();
     let workspace = home.workspace("debian:12");
     let id = workspace.id();
-    let here = home.scratch();
+    let here = home.scratch().join("here");
+    fs::create_dir(&here).unwrap();
     let to = here.to_str().unwrap();
     workspace.sh("mkdir -p src; echo new > src/a; printf '#!/bin/sh\\n' > run; chmod 755 run; ln -s a src/link").ok();
     let pull = |words: &[&str]| home.pyro([&["sync", "pull", id, "--to", to], words].concat());

@@ -107,12 +107,12 @@ pub(super) const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_diff",
         title: "Show what changed",
-        about: "Show what changed in /workspace, and what is worth a second look.",
+        about: "Show what changed in /workspace, the risky first.",
         parameters: &[
             WORKSPACE,
             Parameter::optional("paths", "only these", Shape::TextList),
             flag("summary_only", "no patches"),
-            flag("all", "nothing folded"),
+            rare("all", "nothing folded"),
             Parameter::rare("renames", "tell moved files as renamed", Shape::Flag),
             SKIP,
             MAX_BYTES,

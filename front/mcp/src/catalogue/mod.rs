@@ -234,9 +234,9 @@ const TOOLS: &[Definition] = &[
         parameters: &[
             WORKSPACE,
             Parameter::optional("name", "", Shape::Text(None)),
-            Parameter::optional("clear_name", "", Shape::Flag),
+            Parameter::rare("clear_name", "", Shape::Flag),
             Parameter::optional("labels", "to set", Shape::TextMap),
-            Parameter::optional("clear_labels", "keys to remove", Shape::TextList),
+            Parameter::rare("clear_labels", "keys to remove", Shape::TextList),
         ],
         output: ONE_WORKSPACE,
         nature: Nature::Changes,

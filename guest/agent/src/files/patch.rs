@@ -162,7 +162,8 @@ impl Work<'_> {
         let is_link = patch.mode.map_or(matches!(was, There::Link { .. }), |_| patch.is_symlink());
         let executable = patch.mode.map(|mode| mode & 0o111 != 0);
         let is = match patch.action {
-            Action::Delete if !applied.content.is_empty() => {
+            // Without a word on what is in it, whatever that is goes.
+            Action::Delete if !applied.content.is_empty() && !patch.hunks.is_empty() => {
                 let text = format!("{patch}: it is to go, but holds more than the patch says");
                 return Err(told("patch_does_not_fit", text));
             }
