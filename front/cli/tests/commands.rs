@@ -348,7 +348,7 @@ fn errors_are_told_the_same_way_everywhere() {
     see!("usage", node, "workspace", "statsu", "w");
     see!("usage_json", node, "workspace", "list", "--stat", "x", "--json");
     see!("usage_of_exec", node, "exec", "--timeout-seconds", "1x", "web", "ls");
-    see!("not_available", node, "workspace", "diff", "w", "--json");
+    see!("not_available", node, "workspace", "shell", "open", "w", "--json");
     see!("not_available_flag", node, "create", "--secret", "A=b");
     let error = "there is no environment \"git\"";
     let node = node.refuses("POST /v1/run", 404, "environment_unknown", error, &[]);
