@@ -31,6 +31,18 @@ pub(crate) struct Segment {
     pub(crate) length: u64,
 }
 
+/// Stores the last bytes of a file that ends in a hole within a block, and tells how many zeros that takes:
+/// mksquashfs 4.5 takes such a file for a truncated archive.
+pub(crate) fn close(segments: &mut Vec<Segment>, size: u64) -> u64 {
+    let end = segments.last().map_or(0, |last| last.offset + last.length);
+    let offset = (size - size % 4096).max(end);
+    if offset == size {
+        return 0;
+    }
+    segments.push(Segment { offset, length: size - offset });
+    size - offset
+}
+
 /// The most segments of one sparse file that are read or written.
 pub(crate) const MAX_SEGMENTS: usize = 1 << 18;
 

@@ -12,7 +12,7 @@ use rustix::io::{Errno, read};
 
 use crate::beneath::open_directory;
 use crate::error::shown;
-use crate::member::{Kind, MAX_SEGMENTS, Mtime, Segment};
+use crate::member::{Kind, MAX_SEGMENTS, Mtime, Segment, close};
 use crate::walk::{Walk, kind};
 use crate::writer::{Head, Writer};
 use crate::{Error, SafeName, Tally};
@@ -374,6 +374,7 @@ fn holes(file: &OwnedFd, size: u64) -> Option<Vec<Segment>> {
         segments.push(Segment { offset, length: end - offset });
         at = end;
     }
+    close(&mut segments, size);
     let whole = [Segment { offset: 0, length: size }];
     if segments == whole {
         seek(file, SeekFrom::Start(0)).ok()?;

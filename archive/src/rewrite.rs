@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::error::shown;
 use crate::limits::Meter;
-use crate::member::{Kind, Mtime, Segment};
+use crate::member::{Kind, Mtime, Segment, close};
 use crate::reader::Reader;
 use crate::writer::{Head, Writer};
 use crate::{Cancel, Error, Limits, Progress, SafeName, Tally};
@@ -71,6 +71,8 @@ pub fn rewrite_watched(
         // Hard links to hard links are links to the same file.
         let known = if member.kind == Kind::HardLink { Kind::File } else { member.kind };
         rewriter.names.insert(whole.to_vec(), known);
+        let mut segments = member.segments;
+        let zeros = segments.as_mut().map_or(0, |segments| close(segments, member.size));
         rewriter.begin(&Head {
             name: whole,
             kind: member.kind,
@@ -78,14 +80,18 @@ pub fn rewrite_watched(
             mode: member.mode,
             mtime: member.mtime,
             size: member.size,
-            segments: member.segments.as_deref(),
+            segments: segments.as_deref(),
             owner: (0, 0),
         })?;
         if member.kind == Kind::File {
             let all = [Segment { offset: 0, length: member.size }];
-            for segment in member.segments.as_deref().unwrap_or(&all) {
+            let stored = segments.as_deref().unwrap_or(&all);
+            // The last one is not in the source, where it was added.
+            let come = &stored[..stored.len() - usize::from(zeros > 0)];
+            for segment in come {
                 rewriter.content(&mut reader, segment.length)?;
             }
+            rewriter.writer.zeros(zeros)?;
             rewriter.writer.end()?;
         }
     }

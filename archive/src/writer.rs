@@ -216,12 +216,18 @@ fn digits(number: usize) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
-/// The map of format 1.0, padded to blocks. A file that ends in a hole gets an empty last segment.
+/// The map of format 1.0, padded to blocks. A file that ends in a hole gets an empty last segment; one of a
+/// single segment behind a hole an empty first one, without which mksquashfs 4.5 does not take it.
 fn sparse_map(segments: &[Segment], size: u64) -> Vec<u8> {
     let end = segments.last().map_or(0, |last| last.offset + last.length);
     let tail = (end < size || segments.is_empty()).then_some(Segment { offset: size, length: 0 });
-    let mut map = format!("{}\n", segments.len() + usize::from(tail.is_some())).into_bytes();
-    for segment in segments.iter().chain(&tail) {
+    let head = match segments {
+        [only] if only.offset > 0 => Some(Segment { offset: 0, length: 0 }),
+        _ => None,
+    };
+    let count = segments.len() + usize::from(tail.is_some()) + usize::from(head.is_some());
+    let mut map = format!("{count}\n").into_bytes();
+    for segment in head.iter().chain(segments).chain(&tail) {
         map.extend_from_slice(format!("{}\n{}\n", segment.offset, segment.length).as_bytes());
     }
     map.resize(map.len().next_multiple_of(BLOCK), 0);

@@ -135,6 +135,10 @@ fn every_kind() -> TempDir {
     symlink(format!("{long}/{long}"), root.join("a/to-longer")).unwrap();
     write_sparse(root.join("sparse").as_path(), 10 << 20, &[(1 << 20, b"middle")]);
     write_sparse(root.join("hole").as_path(), 3 << 20, &[]);
+    write_sparse(root.join("odd data").as_path(), 100_003, &[(98_304, &[7; 1699])]);
+    write_sparse(root.join("odd blocks").as_path(), 300_001, &[(131_072, &[7; 4096])]);
+    write_sparse(root.join("odd hole").as_path(), 100_000, &[]);
+    write_sparse(root.join("odd end").as_path(), 100_000, &[(4096, b"middle")]);
     write_sparse(root.join("ends").as_path(), (4 << 20) + 3, &[(0, b"begin"), (4 << 20, b"end")]);
     rustix::fs::mknodat(
         File::open(root).unwrap(),

@@ -17,7 +17,7 @@ use crate::tree;
 
 const ERRORS: &str = "docs/errors.md";
 /// Whose errors people and programs see.
-const SOURCES: [&str; 6] = ["core", "guest", "host", "front", "pyro", "wire"];
+const SOURCES: [&str; 8] = ["archive", "change", "core", "guest", "host", "front", "pyro", "wire"];
 /// What stands there for tests and development only.
 const ASIDE: [&str; 4] = ["tests", "examples", "fixture", "bin"];
 /// The documents whose commands are run, each with the section, or all of it.

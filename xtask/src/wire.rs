@@ -6,7 +6,12 @@
 //! the schema no longer says is an error, a new one is added. Refuses to know what the messages
 //! mean.
 
-use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use prost_types::{
@@ -83,7 +88,15 @@ fn read_all(directory: &Path) -> Result<Vec<(String, String)>> {
     for entry in fs::read_dir(directory).context("list the generated types")? {
         let entry = entry.context("list the generated types")?;
         let name = entry.file_name().into_string().ok().context("a generated name is text")?;
-        let text = fs::read_to_string(entry.path()).with_context(|| format!("read {name}"))?;
+        let path = entry.path();
+        // As `cargo fmt` wants it, which looks at it like at any other source.
+        let formatted = Command::new("rustfmt")
+            .args(["--edition", "2024", "--config-path"])
+            .args([&tree::root(), &path])
+            .status()
+            .context("run rustfmt")?;
+        ensure!(formatted.success(), "rustfmt does not take {name}");
+        let text = fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         files.push((format!("{GENERATED}/{name}"), text));
     }
     Ok(files)
