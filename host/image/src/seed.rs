@@ -249,8 +249,8 @@ mod tests {
         fs::create_dir(&older).unwrap();
         fs::write(older.join("seed.squashfs"), "made without file handles").unwrap();
         let mut start = [0; 26];
-        let mut image = fs::File::open(empty(&cache).unwrap()).unwrap();
-        std::io::Read::read_exact(&mut image, &mut start).unwrap();
+        let mut image = File::open(empty(&cache).unwrap()).unwrap();
+        image.read_exact(&mut start).unwrap();
         // The superblock's flags, and in them "exportable":
         // https://dr-emann.github.io/squashfs/squashfs.html#_the_superblock
         let flags = u16::from_le_bytes([start[24], start[25]]);

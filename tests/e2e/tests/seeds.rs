@@ -331,7 +331,7 @@ fn whoever_dies_in_the_middle_leaves_no_half_of_a_seed() {
         header.set_mode(0o644);
         header.set_cksum();
         socket.write_all(header.as_bytes()).unwrap();
-        socket.write_all(&[1; 300_000]).unwrap();
+        socket.write_all(&vec![1; 300_000]).unwrap();
         wait_until(20, "a seed is being made", || !home.half_made().is_empty());
         socket
     };
