@@ -38,7 +38,13 @@ impl Invocation {
         let starts_service =
             matches!(verb, "service" | "svc") && rest.get(1).is_some_and(|verb| verb == "start");
         // Of a service's verbs none ends with a command's exit code.
-        let runs = matches!(verb, "run" | "exec" | "attach" | "wait" | "shell");
+        let is_long = words.first().is_some_and(|noun| is_workspace(noun));
+        let runs = match verb {
+            "run" | "exec" | "attach" | "wait" => true,
+            // `workspace shell` has verbs of its own, once it is built.
+            "shell" => !is_long,
+            _ => false,
+        };
         let mut command = None;
         if !matches!(verb, "run" | "exec") && !starts_service {
             separator = None;
