@@ -194,6 +194,9 @@ impl Error {
             Self::Exists { .. } => {
                 "choose another destination, or allow what is there to be replaced"
             }
+            Self::UnknownFormat { .. } => {
+                "give a directory, or a tar: plain, or compressed by gzip or Zstandard"
+            }
             Self::Conflict { .. } => "move the directory away first",
             Self::Unreadable { .. } => "make the file readable, or leave it out with --exclude",
             _ => return None,

@@ -195,23 +195,9 @@ impl Write for Sending {
     }
 }
 
-fn told(error: &pyro_archive::Error) -> Problem {
-    let problem = Problem::from_error(error.code(), error);
-    let problem = match error.code() {
-        "archive_unknown_format" | "archive_bad_rule" | "archive_open_failed" => {
-            Problem { kind: pyro_api::Kind::Invalid, ..problem }
-        }
-        _ => problem,
-    };
-    match error.hint() {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    }
-}
-
 impl From<pyro_archive::Error> for ClientError {
-    fn from(error: pyro_archive::Error) -> Self {
-        Self::Refused { problem: told(&error) }
+    fn from(source: pyro_archive::Error) -> Self {
+        Self::Files { source }
     }
 }
 

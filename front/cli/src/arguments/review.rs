@@ -29,7 +29,7 @@ pub(crate) struct DiffArguments {
     /// Print only the names of what is different
     #[arg(long, conflicts_with = "patch")]
     pub(crate) name_only: bool,
-    /// Print all patches byte for byte and nothing else
+    /// Print all patches byte for byte and nothing else, for git apply: without what is in .git
     #[arg(long, conflicts_with = "json")]
     pub(crate) patch: bool,
     /// Show what is in .git and in huge new directories too

@@ -142,7 +142,13 @@ pub(crate) async fn diff(
     Ok(Json(present::diff_result(&handle, &changes, truncated, notices)))
 }
 
-/// The patch that makes `/workspace` what it is, as bytes: what `git apply` takes.
+/// Whether a path is in a repository's own directory, where git applies nothing.
+fn is_in_git(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|name| name.eq_ignore_ascii_case(b".git"))
+}
+
+/// The patch that makes `/workspace` what it is, as bytes: what `git apply` takes, so without what is in
+/// `.git`.
 #[utoipa::path(get, path = "/v1/workspaces/{workspace}/diff/patch",
     params(("workspace" = String, Path), DiffQuery),
     responses((status = 200, content_type = "text/x-diff", body = String)))]
@@ -155,7 +161,8 @@ pub(crate) async fn diff_patch(
     let handle = node.workspaces().find(&reference)?;
     let files = handle.files(query.no_start).await?;
     let (changes, _) = files.changes(wanted).await?;
-    let patch: Vec<u8> = changes.into_iter().filter_map(|change| change.patch).flatten().collect();
+    let kept = changes.into_iter().filter(|change| !is_in_git(&change.path));
+    let patch: Vec<u8> = kept.filter_map(|change| change.patch).flatten().collect();
     let mut response = Body::from(patch).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/x-diff"));
     Ok(response)
