@@ -151,12 +151,12 @@ mod tests {
     const LENGTH: u64 = 64 << 20;
 
     /// A long file with little in it.
-    fn sparse(directory: &Path) -> std::path::PathBuf {
+    fn sparse(directory: &Path) -> PathBuf {
         let path = directory.join("disk");
         let file = File::create_new(&path).unwrap();
         file.set_len(LENGTH).unwrap();
         file.write_all_at(b"begin", 0).unwrap();
-        file.write_all_at(&[7; 100_000], 20 << 20).unwrap();
+        file.write_all_at(&vec![7; 100_000], 20 << 20).unwrap();
         file.write_all_at(b"end", LENGTH - 3).unwrap();
         path
     }
