@@ -81,7 +81,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["pyro-core", "pyro-directory", "pyro-image", "pyro-link", "pyro-store", "pyro-vmm"],
     ),
     // What people and agents touch.
-    ("pyro-client", &["pyro-api", "pyro-archive", "pyro-core", "pyro-directory"]),
+    ("pyro-client", &["pyro-api", "pyro-archive", "pyro-change", "pyro-core", "pyro-directory"]),
     ("pyro-cli", &["pyro-change", "pyro-client", "pyro-api", "pyro-core", "pyro-listen"]),
     ("pyro-mcp", &["pyro-change", "pyro-client", "pyro-api", "pyro-core", "pyro-directory"]),
     // Assembly: the layers it starts, and the settings they take.

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use pyro_api::{DiffEntry, DiffResult};
-use pyro_change::{Reviewed, Shown, fold};
-use pyro_client::DiffQuery;
+use pyro_change::{Shown, fold};
+use pyro_client::{DiffQuery, reviewed};
 use pyro_core::Problem;
 use serde_json::{Map, Value, json};
 
@@ -70,20 +70,6 @@ fn shown(result: DiffResult, all: bool, skip: usize, budget: usize) -> Answer {
         "marked": marked, "unmarked_count": unmarked, "omitted_count": omitted,
         "truncated": result.truncated});
     Answer::new(text, &document).with_notices(result.notices)
-}
-
-fn reviewed(entry: &DiffEntry) -> Reviewed<'_> {
-    let bits = |mode: &Option<String>| u32::from_str_radix(mode.as_deref()?, 8).ok();
-    Reviewed {
-        path: &entry.path,
-        is_new: matches!(entry.status.as_str(), "added" | "renamed"),
-        is_gone: entry.status == "deleted",
-        is_file: entry.artifact_type == "file",
-        mode: bits(&entry.mode),
-        old_mode: bits(&entry.old_mode),
-        size: entry.size_bytes.unwrap_or(0),
-        link_target: entry.link_target.as_deref(),
-    }
 }
 
 fn counts(result: &DiffResult) -> String {

@@ -362,13 +362,8 @@ impl Node {
         let stream = self.archive(workspace, query).await?;
         stream
             .into_blocking(move |source| {
-                let root = File::open(&directory).map_err(|error| {
-                    failed(
-                        "output_unwritable",
-                        format!("cannot open {}", directory.display()),
-                        error,
-                    )
-                })?;
+                let failed = |source| ClientError::Output { path: directory.clone(), source };
+                let root = File::open(&directory).map_err(failed)?;
                 Ok(pyro_archive::unpack(source, root.as_fd(), UnpackOptions::default())?)
             })
             .await
@@ -388,17 +383,14 @@ impl Place {
             return Err(ClientError::Refused { problem: Problem::invalid("invalid_output", text) });
         }
         if !replace && output.symlink_metadata().is_ok() {
-            let text = format!("{} is there already", output.display());
-            return Err(ClientError::Refused {
-                problem: Problem::invalid("output_exists", text)
-                    .hint("choose another name, or have it replaced with --force"),
-            });
+            let source = io::ErrorKind::AlreadyExists.into();
+            return Err(ClientError::Output { path: output.to_owned(), source });
         }
         Ok(Self { output: output.to_owned(), replace })
     }
 
     fn unwritable(&self, error: io::Error) -> ClientError {
-        failed("output_unwritable", format!("cannot write {}", self.output.display()), error)
+        ClientError::Output { path: self.output.clone(), source: error }
     }
 
     /// A directory beside it, for as long as it is not whole.

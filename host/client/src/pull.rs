@@ -12,7 +12,9 @@ use std::{
 
 use pyro_api::{DiffEntry, Problem};
 use pyro_archive::{Overwrite, PackOptions, SafeName, UnpackOptions};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, unlinkat,
+};
 use sha2::{Digest, Sha256};
 
 use crate::{ClientError, DiffQuery, ExportQuery, FilePath, Node};
@@ -43,8 +45,10 @@ pub struct Pulled {
     pub plan: Plan,
 }
 
-fn failed(code: &str, text: String, error: io::Error) -> ClientError {
-    ClientError::Refused { problem: Problem::failed(code, text).cause(error) }
+/// What an error means for a path of this host.
+fn here_failed(directory: &Path, path: &str) -> impl FnOnce(io::Error) -> ClientError {
+    let path = directory.join(path);
+    move |source| ClientError::Output { path, source }
 }
 
 impl Node {
@@ -73,14 +77,12 @@ impl Node {
         let root = open_root(directory)?;
         let mut plans = Vec::new();
         for entry in diff.entries {
-            if entry.path_base64.is_some() {
+            if entry.path_base64.is_some() || entry.path.contains('\n') {
                 // Its name cannot be said in a list of names: `pyro export` takes it.
                 plans.push(Pulled { path: entry.path.clone(), entry, plan: Plan::Skip });
                 continue;
             }
-            let plan = plan(&root, &entry).map_err(|error| {
-                failed("output_unreadable", format!("cannot look at {}", entry.path), error)
-            })?;
+            let plan = plan(&root, &entry).map_err(here_failed(directory, &entry.path))?;
             plans.push(Pulled { path: entry.path.clone(), entry, plan });
         }
         Ok(plans)
@@ -95,11 +97,10 @@ impl Node {
         no_start: bool,
     ) -> Result<(), ClientError> {
         let written: Vec<String> = of(plans, Plan::Write);
-        let draft = tempfile::Builder::new().prefix(".pyro-pull-").tempdir_in(directory).map_err(
-            |error| {
-                failed("output_unwritable", format!("cannot write {}", directory.display()), error)
-            },
-        )?;
+        let draft = tempfile::Builder::new()
+            .prefix(".pyro-pull-")
+            .tempdir_in(directory)
+            .map_err(here_failed(directory, ""))?;
         if !written.is_empty() {
             let query = ExportQuery {
                 path: FilePath::from("/workspace"),
@@ -122,12 +123,12 @@ fn of(plans: &[Pulled], wanted: Plan) -> Vec<String> {
 
 fn open_root(directory: &Path) -> Result<OwnedFd, ClientError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(CWD, directory, flags, Mode::empty()).map_err(|error| {
-        failed("output_unreadable", format!("cannot open {}", directory.display()), error.into())
-    })
+    let opened = openat(CWD, directory, flags, Mode::empty()).map_err(io::Error::from);
+    opened.map_err(here_failed(directory, ""))
 }
 
 /// What is at a path of this host.
+#[derive(PartialEq, Eq)]
 enum Here {
     Nothing,
     File(String),
@@ -212,29 +213,45 @@ fn plan(root: &OwnedFd, entry: &DiffEntry) -> io::Result<Plan> {
     })
 }
 
+/// Whether what was sent is what the plan was made for: a guest may have changed it meanwhile, or lie.
+fn is_as_planned(drafts: &OwnedFd, entry: &DiffEntry) -> io::Result<bool> {
+    let wanted = match (entry.artifact_type.as_str(), &entry.sha256, &entry.link_target) {
+        ("directory", ..) => Here::Directory,
+        ("file", Some(digest), _) => Here::File(digest.clone()),
+        ("symlink", _, Some(target)) => Here::Link(target.clone()),
+        _ => return Ok(false),
+    };
+    Ok(here(drafts, &entry.path)? == wanted)
+}
+
 fn carry_out(plans: &[Pulled], draft: &Path, directory: &Path) -> Result<(), ClientError> {
     let root = open_root(directory)?;
-    let unwritable = |path: &str, error: io::Error| {
-        failed(
-            "output_unwritable",
-            format!("cannot change {path} in {}", directory.display()),
-            error,
-        )
-    };
-    // What is in a directory before the directory.
-    let removed: Vec<String> = of(plans, Plan::Remove);
-    for path in removed.iter().rev() {
-        remove(&root, path).map_err(|error| unwritable(path, error))?;
+    let drafts = open_root(draft)?;
+    let written: Vec<&Pulled> = plans.iter().filter(|it| it.plan == Plan::Write).collect();
+    for pulled in &written {
+        let planned = is_as_planned(&drafts, &pulled.entry);
+        if !planned.map_err(here_failed(draft, &pulled.path))? {
+            let text = format!("{} changed in the workspace while it was taken", pulled.path);
+            return Err(ClientError::Refused {
+                problem: Problem::conflict("pull_changed", text).hint("pull again"),
+            });
+        }
     }
-    let written = of(plans, Plan::Write);
-    if written.is_empty() {
+    // What is in a directory before the directory.
+    for path in of(plans, Plan::Remove).iter().rev() {
+        remove(&root, path).map_err(here_failed(directory, path))?;
+    }
+    let (folders, leaves): (Vec<&Pulled>, Vec<&Pulled>) =
+        written.into_iter().partition(|it| it.entry.artifact_type == "directory");
+    for folder in folders {
+        make_folder(&root, folder).map_err(here_failed(directory, &folder.path))?;
+    }
+    if leaves.is_empty() {
         return Ok(());
     }
-    let drafts = open_root(draft)?;
-    let name = |path: &String| SafeName::parse(path.as_bytes());
-    let paths = written.iter().map(name).collect::<Result<Vec<_>, _>>()?;
-    let (mut read, mut write) =
-        io::pipe().map_err(|error| failed("internal_error", "cannot make a pipe".into(), error))?;
+    let name = |it: &&Pulled| SafeName::parse(it.path.as_bytes());
+    let paths = leaves.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let (mut read, mut write) = io::pipe().map_err(here_failed(directory, ""))?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || {
             let options = PackOptions { paths, ..PackOptions::default() };
@@ -248,6 +265,26 @@ fn carry_out(plans: &[Pulled], draft: &Path, directory: &Path) -> Result<(), Cli
         packed?;
         Ok(())
     })
+}
+
+/// Makes a directory, with those it lies in; a file that was there and gave way goes.
+fn make_folder(root: &OwnedFd, folder: &Pulled) -> io::Result<()> {
+    if matches!(here(root, &folder.path)?, Here::File(_) | Here::Link(_)) {
+        remove(root, &folder.path)?;
+    }
+    let mode = u32::from_str_radix(folder.entry.mode.as_deref().unwrap_or("755"), 8);
+    let ends = folder.path.match_indices('/').map(|(end, _)| end);
+    for end in ends.chain([folder.path.len()]) {
+        let (above, name) =
+            folder.path[..end].rsplit_once('/').unwrap_or(("", &folder.path[..end]));
+        let above = beneath(root, above, OFlags::PATH | OFlags::DIRECTORY)?;
+        let mode = if end == folder.path.len() { *mode.as_ref().unwrap_or(&0o755) } else { 0o755 };
+        match mkdirat(&above, name, Mode::from_raw_mode(mode & 0o777)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Removes one name, and the directories that are empty then.

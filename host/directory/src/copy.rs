@@ -116,8 +116,9 @@ pub fn copy_sparse(
     SparseCopy::make(from, to, goes_on)?.keep()
 }
 
-/// Copies what is not a hole; says whether it was let to its end.
-fn copy_data(from: &File, to: &File, goes_on: &mut dyn FnMut(u64) -> bool) -> io::Result<bool> {
+/// Copies what is not a hole, from an open file into an empty one; says whether it was let to its end.
+/// Blocks.
+pub fn copy_data(from: &File, to: &File, goes_on: &mut dyn FnMut(u64) -> bool) -> io::Result<bool> {
     to.set_len(from.metadata()?.len())?;
     let (mut position, mut copied) = (0, 0);
     loop {

@@ -9,7 +9,7 @@ mod directory;
 mod error;
 mod lock;
 
-pub use copy::{Copied, PARTIAL, SparseCopy, copy_sparse};
+pub use copy::{Copied, PARTIAL, SparseCopy, copy_data, copy_sparse};
 pub use directory::Directory;
 pub use error::DirectoryError;
 pub use lock::Lock;

@@ -7,16 +7,12 @@
 
 use std::{
     fs::{self, File},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use pyro_core::Mebibytes;
-use rustix::{
-    fs::{SeekFrom, seek},
-    io::Errno,
-};
+use pyro_directory::copy_data;
 
 use crate::{Cache, Digest, Error, Job, Result, program::Program};
 
@@ -58,8 +54,10 @@ fn create(cache: &Cache, path: &Path, disk: &Disk) -> Result<()> {
     let write = |source| Error::Write { path: path.to_owned(), source };
     let file = File::options().write(true).create_new(true).mode(0o600).open(path);
     let file = file.map_err(write)?;
-    let copy =
-        || copy_sparse(&File::open(template(cache, disk)?).map_err(write)?, &file).map_err(write);
+    let copy = || {
+        let template = File::open(template(cache, disk)?).map_err(write)?;
+        copy_data(&template, &file, &mut |_| true).map(drop).map_err(write)
+    };
     // Somebody may have pruned the template between two steps.
     let made = copy().or_else(|_| copy()).and_then(|()| file.sync_all().map_err(write));
     if made.is_err() {
@@ -104,26 +102,9 @@ fn format(path: &Path, disk: &Disk) -> Result<()> {
     }
 }
 
-/// Copies what is not a hole.
-fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
-    to.set_len(from.metadata()?.len())?;
-    let mut position = 0;
-    loop {
-        let start = match seek(from, SeekFrom::Data(position)) {
-            Err(Errno::NXIO) => return Ok(()),
-            start => start?,
-        };
-        let end = seek(from, SeekFrom::Hole(start))?;
-        let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-        from.read_exact_at(&mut bytes, start)?;
-        to.write_all_at(&bytes, start)?;
-        position = end;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
 
     use super::*;
 

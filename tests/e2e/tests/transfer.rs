@@ -171,6 +171,12 @@ fn what_was_changed_is_taken_home() {
     pull(&["--skip-conflicts"]).ok();
     assert_eq!(fs::read_to_string(here.join("src/a")).unwrap(), "mine\n");
     assert_eq!(fs::read_to_string(here.join("more")).unwrap(), "more\n");
+    // What is something else now gives way, and what is gone goes.
+    workspace.sh("rm run more; mkdir run more; echo in > run/in; rm -r src; echo file > src").ok();
+    pull(&["run", "more"]).fails("pull_conflict");
+    pull(&["run", "more", "--force"]).ok();
+    assert_eq!(fs::read_to_string(here.join("run/in")).unwrap(), "in\n");
+    assert!(here.join("more").is_dir());
     // No link of this host leads what is taken elsewhere.
     let outside = home.scratch().join("outside");
     fs::create_dir(&outside).unwrap();

@@ -106,7 +106,8 @@ pub(crate) struct SyncPushArguments {
 /// Take home what was changed in a workspace, onto the directory it began with
 ///
 /// Only what is different is taken, and only where this host's file is still what the workspace began
-/// with; else it is a conflict, and nothing is changed.
+/// with; else it is a conflict, and nothing is changed. What was taken before and changed in the workspace
+/// since is one too: --force takes it again.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pyro sync pull web --to . --check
@@ -124,8 +125,11 @@ pub(crate) struct SyncPullArguments {
     #[arg(long)]
     pub(crate) check: bool,
     /// Take the rest where there are conflicts
-    #[arg(long)]
+    #[arg(long, conflicts_with = "force")]
     pub(crate) skip_conflicts: bool,
+    /// Write over this host's files where there are conflicts
+    #[arg(long, short = 'f')]
+    pub(crate) force: bool,
     /// Fail rather than start a stopped workspace
     #[arg(long)]
     pub(crate) no_start: bool,

@@ -1,6 +1,6 @@
 //! Files of a workspace, much at once: tars in and out.
 
-use std::{convert::Infallible, io};
+use std::convert::Infallible;
 
 use axum::{
     Json,
@@ -10,18 +10,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::StreamExt;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use pyro_api::{ARTIFACT_HEADER, ErrorBody, PROBLEM_TRAILER, UnpackedFiles};
 use pyro_core::Problem;
 use pyro_workspace::{Packed, WorkspaceError};
-use tokio::sync::mpsc;
 
 use crate::{
     file_path, present,
     response::{Answer, Failure},
-    routes::execs::notices,
+    routes::{execs::notices, upload::pieces},
     server::Node,
 };
 
@@ -137,19 +135,7 @@ pub(crate) async fn import(
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> Answer<UnpackedFiles> {
-    let (send, mut pieces) = mpsc::channel::<io::Result<Bytes>>(8);
-    let mut body = body.into_data_stream();
-    let feed = async move {
-        while let Some(piece) = body.next().await {
-            let broken = piece.is_err();
-            if send.send(piece.map_err(io::Error::other)).await.is_err() || broken {
-                break;
-            }
-        }
-        drop(send);
-        // A client that still sends does not read: it hears the answer once it was heard out.
-        while let Some(Ok(_)) = body.next().await {}
-    };
+    let (mut pieces, feed) = pieces(body.into_data_stream());
     let taking = async move {
         let path = file_path::given(&query.path, query.path_base64.as_deref())?;
         let handle = node.workspaces().find(&reference)?;

@@ -1,4 +1,4 @@
-//! A request's body as a stream that a blocking thread reads.
+//! A request's body, for who takes it piece by piece.
 
 use std::io;
 
@@ -10,9 +10,17 @@ use tokio::sync::mpsc;
 /// Pieces of a body that wait for their reader.
 const WAITING: usize = 8;
 
-/// What reads the body, and what must be awaited beside it. A reader that ends before the body does
-/// still leaves the client its whole say: one that sends does not hear.
-pub(crate) fn upload(mut body: BodyDataStream) -> (BodyReader, impl Future<Output = ()>) {
+/// What reads the body, and what must be awaited beside it.
+pub(crate) fn upload(body: BodyDataStream) -> (BodyReader, impl Future<Output = ()>) {
+    let (pieces, feed) = pieces(body);
+    (BodyReader { pieces, piece: Bytes::new(), bytes: 0 }, feed)
+}
+
+/// The body's pieces, and what must be awaited beside them. Who takes no more before the body ends still
+/// leaves the client its whole say: one that sends does not hear.
+pub(crate) fn pieces(
+    mut body: BodyDataStream,
+) -> (mpsc::Receiver<io::Result<Bytes>>, impl Future<Output = ()>) {
     let (send, pieces) = mpsc::channel::<io::Result<Bytes>>(WAITING);
     let feed = async move {
         while let Some(piece) = body.next().await {
@@ -24,7 +32,7 @@ pub(crate) fn upload(mut body: BodyDataStream) -> (BodyReader, impl Future<Outpu
         drop(send);
         while let Some(Ok(_)) = body.next().await {}
     };
-    (BodyReader { pieces, piece: Bytes::new(), bytes: 0 }, feed)
+    (pieces, feed)
 }
 
 /// A request's body, read from a blocking thread.

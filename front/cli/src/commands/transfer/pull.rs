@@ -16,7 +16,13 @@ pub(in crate::commands) async fn pull(
     let workspace = context.workspace(&arguments.workspace)?;
     let (node, to, no_start) = (context.node().await?, &arguments.to, arguments.no_start);
     let planning = node.plan_pull(&workspace, &arguments.paths, to, no_start);
-    let plans = printer.while_waiting("Comparing", planning).await?;
+    let mut plans = printer.while_waiting("Comparing", planning).await?;
+    if arguments.force {
+        for pulled in plans.iter_mut().filter(|it| it.plan == Plan::Conflict) {
+            let is_gone = pulled.entry.status == "deleted";
+            pulled.plan = if is_gone { Plan::Remove } else { Plan::Write };
+        }
+    }
     let conflicts: Vec<&Pulled> = plans.iter().filter(|it| it.plan == Plan::Conflict).collect();
     let refused = !conflicts.is_empty() && !arguments.check && !arguments.skip_conflicts;
     if refused {
