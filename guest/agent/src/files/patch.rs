@@ -1,7 +1,7 @@
 //! A patch, put into the files of the workload: all of it or nothing.
 //!
-//! It is first worked out in memory, whatever it touches; then every file that will be is written without a
-//! name; only when all that went well do they get their names. What goes wrong after that is undone.
+//! It is first worked out in memory, whatever it touches; then every file that will be is written beside its
+//! place; only when all that went well do they get their names. What goes wrong after that is undone.
 
 use std::{
     collections::BTreeMap,

@@ -1,19 +1,16 @@
 //! Regular files, written whole or not at all.
 
 use std::{
-    ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Write},
-    os::fd::AsRawFd,
 };
 
 use pyro_wire::{EditFile, FileEntry, WriteFile, file_outcome, reply::Result as Answer};
 use rustix::{
     fs::{
-        AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, linkat,
-        openat, renameat_with, unlinkat,
+        AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchmod, fchown, openat,
+        renameat_with, unlinkat,
     },
-    io::Errno,
     rand::GetRandomFlags,
 };
 
@@ -98,13 +95,14 @@ fn replaced(content: &[u8], call: &EditFile) -> Result<(Vec<u8>, usize), FilePro
     Ok((edited, places.len()))
 }
 
-/// A file that is being written. It has no name before it is published, so that nothing is left of one
-/// that is not; where a file system knows of no such files, it has one of its own.
+/// A file that is being written, beside where it will be: nobody takes its name for anything else, and it
+/// goes where it is not published. Without a name (`O_TMPFILE`) it could not be: an overlay knows of no
+/// such files. A machine that is killed in the middle leaves it.
 pub(super) struct Draft {
     pub(super) file: File,
     spot: Spot,
-    /// Where it has one.
-    name: Option<String>,
+    name: String,
+    published: bool,
 }
 
 impl Draft {
@@ -126,17 +124,13 @@ impl Draft {
     }
 
     fn open(spot: Spot) -> io::Result<Self> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
+        let name = format!(".pyro-draft-{:016x}", u64::from_le_bytes(random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let private = Mode::RUSR | Mode::WUSR;
-        match openat(&spot.directory, ".", flags | OFlags::TMPFILE, private) {
-            Ok(file) => return Ok(Self { file: file.into(), spot, name: None }),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let name = unused_name()?;
-        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let file = openat(&spot.directory, &name, flags, private)?.into();
-        Ok(Self { file, spot, name: Some(name) })
+        let file = openat(&spot.directory, &name, flags | OFlags::CLOEXEC, private)?.into();
+        Ok(Self { file, spot, name, published: false })
     }
 
     fn own(&self, there: Option<&Stat>, mode: u32) -> io::Result<()> {
@@ -151,39 +145,17 @@ impl Draft {
     /// Puts it where it belongs.
     pub(super) fn publish(mut self, replace: bool) -> io::Result<()> {
         let Spot { directory, name } = &self.spot;
-        let link = |name: &CStr| {
-            let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            linkat(CWD, itself, directory, name, AtFlags::SYMLINK_FOLLOW)
-        };
-        if self.name.is_none() {
-            match link(name) {
-                Err(Errno::EXIST) if replace => {}
-                done => return Ok(done?),
-            }
-            // A name cannot be taken over but by another name.
-            let other = unused_name()?;
-            link(&CString::new(other.as_str()).unwrap_or_default())?;
-            self.name = Some(other);
-        }
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        if let Some(draft) = &self.name {
-            renameat_with(directory, draft.as_str(), directory, name, flags)?;
-        }
-        self.name = None;
+        renameat_with(directory, self.name.as_str(), directory, name, flags)?;
+        self.published = true;
         Ok(())
     }
 }
 
-fn unused_name() -> io::Result<String> {
-    let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
-    Ok(format!(".pyro-draft-{:016x}", u64::from_le_bytes(random)))
-}
-
 impl Drop for Draft {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            let _ = unlinkat(&self.spot.directory, name.as_str(), AtFlags::empty());
+        if !self.published {
+            let _ = unlinkat(&self.spot.directory, self.name.as_str(), AtFlags::empty());
         }
     }
 }
