@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,9 @@ pub const PARTIAL: &str = ".partial-";
 
 /// Copied between two looks at whether it is still wanted, bytes.
 const PIECE: usize = 16 << 20;
+
+/// Copied at once where it must go through memory, bytes.
+const THROUGH_MEMORY: usize = 1 << 20;
 
 /// A copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,7 +136,7 @@ pub fn copy_data(from: &File, to: &File, goes_on: &mut dyn FnMut(u64) -> bool) -
                 return Ok(false);
             }
             let length = usize::try_from(end - source).unwrap_or(PIECE).min(PIECE);
-            let piece = copy_file_range(from, Some(&mut source), to, Some(&mut target), length)?;
+            let piece = copy_piece(from, &mut source, to, &mut target, length)?;
             if piece == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -143,10 +146,29 @@ pub fn copy_data(from: &File, to: &File, goes_on: &mut dyn FnMut(u64) -> bool) -
     }
 }
 
+/// Copies up to so many bytes and moves both positions on: in the kernel where it can, else through
+/// memory, as it must between most file systems that are not the same.
+fn copy_piece(
+    from: &File,
+    source: &mut u64,
+    to: &File,
+    target: &mut u64,
+    length: usize,
+) -> io::Result<usize> {
+    match copy_file_range(from, Some(&mut *source), to, Some(&mut *target), length) {
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => (),
+        copied => return Ok(copied?),
+    }
+    let mut piece = vec![0; length.min(THROUGH_MEMORY)];
+    let read = from.read_at(&mut piece, *source)?;
+    to.write_all_at(&piece[..read], *target)?;
+    *source += read as u64;
+    *target += read as u64;
+    Ok(read)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
-
     use super::*;
 
     const LENGTH: u64 = 64 << 20;
@@ -182,6 +204,18 @@ mod tests {
             assert!(fs::read(&path).unwrap() == fs::read(&disk).unwrap());
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         }
+    }
+
+    /// The kernel copies between file systems of different types only through memory.
+    #[test]
+    fn a_copy_to_another_file_system_is_the_same() {
+        let (here, there) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let disk = sparse(here.path());
+        let copy = there.path().join("copy");
+        let copied = copy_sparse(&disk, &copy, &mut |_| true).unwrap();
+        assert!(copied.allocated < 1 << 20, "{copied:?}");
+        assert!(fs::read(&copy).unwrap() == fs::read(&disk).unwrap());
     }
 
     #[test]
