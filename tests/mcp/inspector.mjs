@@ -19,7 +19,7 @@ async function inspect(...words) {
 
 async function tell(name, target, ...more) {
   const listed = await inspect(...target, '--method', 'tools/list', ...more);
-  assert.equal(listed.tools.length, 18, name);
+  assert.equal(listed.tools.length, 25, name);
   const call = ['--method', 'tools/call', '--tool-name', 'vm_run', '--tool-arg', 'command=echo out'];
   const called = await inspect(...target, ...call, ...more);
   assert.equal(called.structuredContent.stdout, 'out\n', name);

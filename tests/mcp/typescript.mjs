@@ -26,7 +26,7 @@ const versions = {
 async function tell(name, [client, transport]) {
   await client.connect(transport);
   const { tools } = await client.listTools();
-  assert.equal(tools.length, 18, name);
+  assert.equal(tools.length, 25, name);
   const run = await client.callTool({ name: 'vm_run', arguments: { command: 'echo out; exit 3' } });
   assert.equal(run.structuredContent.stdout, 'out\n', name);
   assert.match(run.content[0].text, /exit code 3/, name);
