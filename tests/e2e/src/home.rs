@@ -111,7 +111,7 @@ impl Home {
     pub fn with_own_images(self) -> Self {
         let home = self.with_own_cache();
         let (shared, own) = (shared_cache(), home.directory.path().join("cache"));
-        for name in ["environments", "names", "disks", "seeds"] {
+        for name in ["environments", "names", "disks"] {
             copy_tree(&shared.join(name), &own.join(name));
         }
         home
@@ -411,7 +411,10 @@ fn copy_tree(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_tree(&entry.path(), &target);
         } else if fs::hard_link(entry.path(), &target).is_err() {
-            fs::copy(entry.path(), &target).unwrap();
+            // Disks are nearly all holes, and in the lab another file system's.
+            let copied =
+                Command::new("cp").arg("--sparse=always").args([&entry.path(), &target]).status();
+            assert!(copied.unwrap().success(), "copy {}", entry.path().display());
         }
     }
 }
