@@ -161,11 +161,15 @@ fn archives_are_seeds_whatever_their_compression_and_hostile_ones_are_not() {
     let tree = tree(&home);
     let archives = place(&home, "archives");
     let mut digests = Vec::new();
-    for (name, flags) in [("a.tar", "-S"), ("a.tar.gz", "-z"), ("a.tar.zst", "--zstd")] {
+    for (name, flags) in [("a.tar", "-S"), ("a.tar.gz", "-z"), ("a.tar.zst", "-S")] {
         let archive = archives.join(name);
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(&tree).args(["--sort=name", "-c", flags, "-f"]).arg(&archive).arg(".");
         assert!(tar.status().unwrap().success());
+        if name == "a.tar.zst" {
+            let packed = fs::read(&archive).unwrap();
+            fs::write(&archive, zstd::encode_all(&packed[..], 0).unwrap()).unwrap();
+        }
         let (made, _) = create(&home, &["--seed-path", archive.to_str().unwrap()]);
         assert_eq!(made["workspace_seed"]["mode"], "tar_archive");
         digests.push(made["workspace_seed"]["seed_digest"].clone());
@@ -173,7 +177,7 @@ fn archives_are_seeds_whatever_their_compression_and_hostile_ones_are_not() {
         assert_eq!(seen, told_here(&tree));
         home.pyro(["delete", id(&made)]).ok();
     }
-    assert_eq!(digests[1], digests[2]);
+    assert_eq!(digests[0], digests[2]);
 
     let mut header = tar::Header::new_gnu();
     header.as_gnu_mut().unwrap().name[..9].copy_from_slice(b"../escape");
