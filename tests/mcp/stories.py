@@ -32,7 +32,7 @@ LIMIT = 24 * 1024
 LONG_SECONDS = int(os.environ.get("PYRO_MCP_LONG_SECONDS", "50"))
 MUCH_MEBIBYTES = int(os.environ.get("PYRO_MCP_MUCH_MEBIBYTES", "128"))
 DEADLINE = 60.0
-CORE_TOOLS = 25
+CORE_TOOLS = int(os.environ["PYRO_MCP_CORE_TOOLS"])
 STORIES: dict[str, Any] = {}
 
 
