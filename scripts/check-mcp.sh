@@ -16,7 +16,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 PYRO_E2E_PYRO=${PYRO_E2E_PYRO:-$target/debug/pyro}
 export PYRO_E2E_PYRO
 # How many tools every client should see in the core profile.
-export PYRO_MCP_CORE_TOOLS=25
+export PYRO_MCP_CORE_TOOLS=27
 parts=${*:-registry stories examples typescript inspector conformance}
 
 # The clients, installed anew where what they should be has changed.

@@ -14,6 +14,7 @@ pub(crate) fn serve(request: McpServeRequest) -> Result<(), Problem> {
         backend: request.backend,
         current_workspace: request.current_workspace,
         current_directory: request.current_directory,
+        allowed_paths: request.allowed_paths,
     };
     match request.http {
         None => pyro_mcp::serve_stdio(settings),

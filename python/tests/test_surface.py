@@ -345,6 +345,8 @@ def every_file_call() -> list[wire.Call]:
                 digests=True,
                 max_patch_bytes=1,
                 max_total_bytes=1,
+                since="s",
+                until="t",
                 no_start=True,
                 raw=raw,
             )

@@ -38,6 +38,8 @@ pub struct McpServeRequest {
     pub current_workspace: Option<String>,
     /// Where the command was called.
     pub current_directory: Option<PathBuf>,
+    /// The directories of this host whose files its tools may bring and write.
+    pub allowed_paths: Vec<PathBuf>,
 }
 
 /// Which client's configuration is asked for.

@@ -24,6 +24,9 @@ pub(crate) struct Environment {
     pub(crate) backend: Option<String>,
     /// Where the command was called.
     pub(crate) current_directory: Option<PathBuf>,
+    home: Option<PathBuf>,
+    /// Where programs keep what can be made again.
+    caches: Option<PathBuf>,
 }
 
 impl Environment {
@@ -47,6 +50,8 @@ impl Environment {
             workspace: text("PYRO_WORKSPACE"),
             backend: text("PYRO_BACKEND"),
             current_directory: env::current_dir().ok(),
+            caches: path("XDG_CACHE_HOME").or_else(|| below_home(".cache")),
+            home,
         }
     }
 
@@ -61,6 +66,18 @@ impl Environment {
         let proxies = ["http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"];
         let given = |name: &str| Some((name.into(), env::var_os(name)?));
         names.into_iter().chain(proxies).filter_map(given).collect()
+    }
+
+    /// The directory where a program that others start works, and whose files it may be trusted with: none
+    /// where that is all there is, all a user has, or a place that nobody chose.
+    pub(crate) fn project(&self) -> Option<&Path> {
+        let here = self.current_directory.as_deref()?;
+        let is_home = |directory: &Path| {
+            Some(directory) == self.home.as_deref()
+                || directory.parent().is_some_and(|above| above == "/home" || above == "/Users")
+        };
+        let is_cached = self.caches.as_deref().is_some_and(|caches| here.starts_with(caches));
+        (here.parent().is_some() && !is_home(here) && !is_cached).then_some(here)
     }
 
     /// The image cache.
@@ -115,4 +132,24 @@ fn path(variable: &str) -> Option<PathBuf> {
 
 fn text(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_directory_that_somebody_chose_is_trusted() {
+        let mut environment = Environment::of_process();
+        environment.home = Some("/srv/me".into());
+        environment.caches = Some("/srv/me/.cache".into());
+        let mut project = |here: &str| {
+            environment.current_directory = Some(here.into());
+            environment.project().map(Path::to_owned)
+        };
+        assert_eq!(project("/srv/me/work"), Some("/srv/me/work".into()));
+        for none in ["/", "/srv/me", "/home/other", "/Users/other", "/srv/me/.cache/npx/1"] {
+            assert_eq!(project(none), None, "{none}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 }
 
 /// Parameters of the contract whose verbs are not built yet.
-const NOT_YET: [&str; 3] = ["secrets", "secret_env", "seed_path"];
+const NOT_YET: [&str; 2] = ["secrets", "secret_env"];
 
 impl Arguments {
     /// Checks what a caller sent.

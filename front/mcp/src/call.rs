@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    Settings, answer::Answer, arguments::Arguments, catalogue::Definition, exec, exec::Runs, file,
-    network, port, progress::Progress, review, service, snapshot, vm, workspace,
+    Settings, answer::Answer, arguments::Arguments, catalogue::Definition, disk, exec, exec::Runs,
+    file, network, port, progress::Progress, review, service, snapshot, transfer, vm, workspace,
 };
 
 /// How long a call waits for what it began before it answers how to go on. Clients give a call a
@@ -111,11 +111,20 @@ impl Call {
             "workspace_network_set" => network::set(self).await,
             "workspace_network_show" => network::show(self).await,
             "workspace_network_log" => network::log(self).await,
+            "workspace_sync_push" => transfer::push(self).await,
+            "workspace_export" => transfer::export(self).await,
+            "workspace_disk_list" => disk::list(self).await,
+            "workspace_disk_read" => disk::read(self).await,
+            "workspace_disk_export" => disk::export(self).await,
             "workspace_file_list" => file::list(self).await,
             "workspace_file_read" => file::read(self).await,
             "workspace_file_write" => file::write(self).await,
             "workspace_file_edit" => file::edit(self).await,
             "workspace_file_search" => file::search(self).await,
+            "workspace_file_stat" => file::stat(self).await,
+            "workspace_file_move" => file::rename(self).await,
+            "workspace_file_remove" => file::remove(self).await,
+            "workspace_file_mkdir" => file::mkdir(self).await,
             "workspace_patch_apply" => file::patch(self).await,
             "workspace_diff" => review::diff(self).await,
             "workspace_reset" => snapshot::reset(self).await,
@@ -226,6 +235,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_says_nothing_is_told_before_a_client_gives_up() {
         let state = tempfile::tempdir().unwrap();
+        std::fs::create_dir(state.path().join("given")).unwrap();
         // Its queue takes the connections; nobody ever answers.
         let _deaf = tokio::net::UnixListener::bind(state.path().join("node.sock")).unwrap();
         let location = NodeLocation {
@@ -239,12 +249,14 @@ mod tests {
             backend: None,
             current_workspace: None,
             current_directory: None,
+            allowed_paths: vec![state.path().to_owned()],
         };
         let pyro = Arc::new(Pyro::new(settings));
         for tool in catalogue::of(Profile::WorkspaceFull) {
             let given = tool.parameters.iter().filter(|parameter| parameter.required);
-            let value = |parameter: &Parameter| match parameter.shape {
-                Shape::Ports => "80",
+            let value = |parameter: &Parameter| match (parameter.name, parameter.shape) {
+                (_, Shape::Ports) => "80",
+                ("output_path", _) => "new",
                 _ => "given",
             };
             let given = given

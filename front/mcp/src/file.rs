@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use pyro_api::{
-    ApplyPatch, EditFile, FileContent, FileEntry, PatchedFile, SearchFiles, SearchMatch, WriteFile,
+    ApplyPatch, EditFile, FileContent, FileEntry, FileStatus, MakeDirectory, MoveFile, PatchedFile,
+    RemoveFile, SearchFiles, SearchMatch, WriteFile,
 };
 use pyro_client::{FilePath, ReadQuery};
 use pyro_core::Problem;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, object},
@@ -29,23 +30,24 @@ pub(crate) async fn list(call: &Call) -> Result<Answer, Problem> {
     let count = list.entries.len();
     let more = if list.truncated { " or more" } else { "" };
     let mut text = format!("{count}{more} entries in {}\n", list.path);
-    let line = |entry: &FileEntry| {
-        let kind = entry.artifact_type.as_str();
-        match (kind, &entry.link_target) {
-            ("directory", _) => format!("{}/\n", entry.path),
-            (_, Some(target)) => format!("{} -> {target}\n", entry.path),
-            ("file", None) => format!("{}  {} bytes\n", entry.path, entry.size_bytes),
-            (kind, None) => format!("{}  {kind}\n", entry.path),
-        }
-    };
-    let shown = list.entries.iter().skip(call.arguments.number("offset"));
-    let (entries, omitted) =
-        fitting(shown.map(|entry| (line(entry), object(entry))), &mut text, call);
+    let shown = list.entries.iter().skip(call.arguments.number("offset")).map(listed);
+    let (entries, omitted) = fitting(shown, &mut text, call);
     let document = json!({"workspace_id": list.workspace_id, "path": list.path,
         "recursive": list.recursive, "count": count, "entries": entries,
         "omitted_count": omitted, "truncated": list.truncated,
         "execution_mode": list.execution_mode});
     Ok(Answer::new(text, &document).with_notices(list.notices))
+}
+
+/// An entry as a line and as a document.
+pub(crate) fn listed(entry: &FileEntry) -> (String, Map<String, Value>) {
+    let line = match (entry.artifact_type.as_str(), &entry.link_target) {
+        ("directory", _) => format!("{}/\n", entry.path),
+        (_, Some(target)) => format!("{} -> {target}\n", entry.path),
+        ("file", None) => format!("{}  {} bytes\n", entry.path, entry.size_bytes),
+        (kind, None) => format!("{}  {kind}\n", entry.path),
+    };
+    (line, object(entry))
 }
 
 /// `workspace_file_read`.
@@ -66,16 +68,16 @@ pub(crate) async fn read(call: &Call) -> Result<Answer, Problem> {
             if cost(&read.content) <= budget || read.bytes_read <= 1 {
                 return Ok(read);
             }
-            part.max_bytes = Some(less(&read, budget));
+            part.max_bytes = Some(less(read.bytes_read, &read.content, budget));
         }
     };
     Ok(content(call.within("reading the file", read).await?))
 }
 
 /// How many bytes of a file to read where its content costs too much.
-fn less(read: &FileContent, budget: usize) -> u64 {
-    let fits = read.bytes_read.saturating_mul(budget as u64) / (cost(&read.content) as u64).max(1);
-    fits.min(read.bytes_read - 1).max(1)
+pub(crate) fn less(bytes_read: u64, content: &str, budget: usize) -> u64 {
+    let fits = bytes_read.saturating_mul(budget as u64) / (cost(content) as u64).max(1);
+    fits.min(bytes_read - 1).max(1)
 }
 
 fn content(mut read: FileContent) -> Answer {
@@ -153,6 +155,62 @@ pub(crate) async fn edit(call: &Call) -> Result<Answer, Problem> {
     let (count, size) = (edited.replacements, edited.size_bytes);
     let text = format!("edited {}: {count} replaced, {size} bytes now", edited.path);
     Ok(Answer::new(text, &edited).with_notices(notices))
+}
+
+/// `workspace_file_stat`.
+pub(crate) async fn stat(call: &Call) -> Result<Answer, Problem> {
+    let (node, workspace) = (call.node().await?, call.workspace("workspace_id")?);
+    let path = FilePath::from(call.arguments.required("path"));
+    let follow = call.arguments.flag("follow");
+    let look = async move { node.file_status(&workspace, &path, follow, false).await };
+    Ok(standing(call.within("looking at the file", look).await?))
+}
+
+/// `workspace_file_move`.
+pub(crate) async fn rename(call: &Call) -> Result<Answer, Problem> {
+    let (node, workspace) = (call.node().await?, call.workspace("workspace_id")?);
+    let request = MoveFile {
+        path: call.arguments.required("path").to_owned(),
+        to: call.arguments.required("to").to_owned(),
+        replace: call.arguments.flag("replace"),
+        ..MoveFile::default()
+    };
+    let rename = async move { node.move_file(&workspace, &request).await };
+    Ok(standing(call.within("moving the file", rename).await?))
+}
+
+/// `workspace_file_mkdir`.
+pub(crate) async fn mkdir(call: &Call) -> Result<Answer, Problem> {
+    let (node, workspace) = (call.node().await?, call.workspace("workspace_id")?);
+    let request = MakeDirectory {
+        path: call.arguments.required("path").to_owned(),
+        mode: call.arguments.text("mode").map(str::to_owned),
+        ..MakeDirectory::default()
+    };
+    let make = async move { node.make_directory(&workspace, &request).await };
+    Ok(standing(call.within("making the directory", make).await?))
+}
+
+/// What is at a path, with all that is known of it.
+fn standing(mut status: FileStatus) -> Answer {
+    let notices = std::mem::take(&mut status.notices);
+    let (line, _) = listed(&status.entry);
+    let text = format!("{}, mode {}", line.trim_end(), status.entry.mode);
+    Answer::new(text, &status).with_notices(notices)
+}
+
+/// `workspace_file_remove`.
+pub(crate) async fn remove(call: &Call) -> Result<Answer, Problem> {
+    let (node, workspace) = (call.node().await?, call.workspace("workspace_id")?);
+    let request = RemoveFile {
+        path: call.arguments.required("path").to_owned(),
+        recursive: call.arguments.flag("recursive"),
+        ..RemoveFile::default()
+    };
+    let remove = async move { node.remove_file(&workspace, &request).await };
+    let mut gone = call.within("removing the file", remove).await?;
+    let notices = std::mem::take(&mut gone.notices);
+    Ok(Answer::new(format!("removed {}", gone.path), &gone).with_notices(notices))
 }
 
 /// `workspace_file_search`.
@@ -317,8 +375,8 @@ mod tests {
     #[test]
     fn what_costs_too_much_is_read_in_smaller_parts() {
         let zeros = read(&"\0".repeat(10_000), 0, 10_000);
-        assert_eq!(less(&zeros, 10_000), 1666);
-        assert_eq!(less(&read("\0\0", 0, 2), 11), 1);
+        assert_eq!(less(zeros.bytes_read, &zeros.content, 10_000), 1666);
+        assert_eq!(less(2, "\0\0", 11), 1);
     }
 
     #[test]

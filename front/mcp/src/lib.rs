@@ -12,8 +12,10 @@ mod catalogue;
 mod client_config;
 #[cfg(feature = "conformance")]
 mod conformance;
+mod disk;
 mod exec;
 mod file;
+mod host_path;
 mod http;
 mod log;
 mod network;
@@ -30,6 +32,7 @@ mod service;
 mod settings;
 mod snapshot;
 mod stdio;
+mod transfer;
 mod vm;
 mod workspace;
 

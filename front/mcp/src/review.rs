@@ -30,6 +30,8 @@ pub(crate) async fn diff(call: &Call) -> Result<Answer, Problem> {
         paths: arguments.list("paths"),
         renames: arguments.flag("renames"),
         summary_only: arguments.flag("summary_only"),
+        from: arguments.text("from").map(str::to_owned),
+        to: arguments.text("to").map(str::to_owned),
         ..DiffQuery::default()
     };
     let compare = async move { node.diff(&workspace, &query).await };

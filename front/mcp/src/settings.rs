@@ -20,4 +20,6 @@ pub struct Settings {
     pub current_workspace: Option<String>,
     /// The directory whose choice `@` means otherwise.
     pub current_directory: Option<PathBuf>,
+    /// The directories of this host whose files its tools may bring and write.
+    pub allowed_paths: Vec<PathBuf>,
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use pyro_api::{Environment, ExecLogEntry, UpdateWorkspace, Workspace, WorkspaceSummary};
+use pyro_client::{SeedFiles, SeedReport, SeedRequest};
 use pyro_core::Problem;
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::{
     answer::{Answer, object},
     call::Call,
     exec::{fitting, outcome, shortened},
+    host_path,
     output::Transcript,
     vm,
 };
@@ -72,17 +74,51 @@ pub(crate) fn shown(workspace: &Workspace) -> Answer {
 pub(crate) async fn create(call: &Call) -> Result<Answer, Problem> {
     let request = vm::machine(call);
     call.progress.tell("starting a VM").await;
+    let seed = seed(call)?;
     let node = call.node().await?;
-    let made = call
-        .within("making the workspace", async move { node.create_workspace(&request).await })
-        .await?;
-    let mut answer = shown(&made);
+    let make = async move {
+        match seed {
+            None => Ok((node.create_workspace(&request).await?, SeedReport::default())),
+            Some(seed) => node.create_seeded_workspace(&request, &seed, |_| {}).await,
+        }
+    };
+    let (made, report) = call.within("making the workspace", make).await?;
+    let mut answer = shown(&made).with_notices(worth_knowing(&report));
     let _ = write!(
         answer.text,
         "\nnext: workspace_exec(workspace_id=\"{}\", command=...)",
         made.workspace_id
     );
     Ok(answer)
+}
+
+/// What the workspace is to begin with.
+fn seed(call: &Call) -> Result<Option<SeedRequest>, Problem> {
+    let arguments = &call.arguments;
+    let Some(path) = arguments.text("seed_path") else { return Ok(None) };
+    let path = host_path::source(&call.pyro.settings, path)?;
+    let excludes = arguments.list("exclude");
+    let respect_ignore = arguments.flag("respect_ignore");
+    Ok(Some(SeedRequest::Files(SeedFiles { path, excludes, respect_ignore })))
+}
+
+fn worth_knowing(report: &SeedReport) -> Vec<String> {
+    let mut notices = Vec::new();
+    if report.sensitive_count > 0 {
+        let names = report.sensitive.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        notices.push(format!("{} files may hold secrets: {names}", report.sensitive_count));
+    }
+    if report.ignored_entries > 0 && !report.respected_ignore {
+        notices.push(format!(
+            "{} entries, {} MiB, are what its ignore files leave out; respect_ignore does so",
+            report.ignored_entries,
+            report.ignored_bytes >> 20
+        ));
+    }
+    if report.skipped > 0 {
+        notices.push(format!("{} sockets and devices were left out", report.skipped));
+    }
+    notices
 }
 
 /// `workspace_list`.

@@ -101,10 +101,10 @@ impl Freezer {
         let (tell_thawed, thawed) = oneshot::channel();
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
         let work = move || {
-            let _turn = turn;
             let written = disk.write_out();
             let begun = Instant::now();
             if let Err(error) = written.and_then(|()| disk.freeze()) {
+                drop(turn);
                 let _ = tell_frozen.send(Err(error));
                 return;
             }
@@ -116,6 +116,8 @@ impl Freezer {
                 console::note(&format!("thawing the workspace disk: {error}"));
             }
             let micros = begun.elapsed().as_micros() as u64;
+            // Whoever hears of it may freeze it again.
+            drop(turn);
             let _ = tell_thawed.send(DiskThawed { micros, expired });
         };
         let thread = std::thread::Builder::new().name("freeze".into()).stack_size(STACK);
@@ -326,6 +328,17 @@ mod tests {
     async fn a_disk_is_thawed_when_its_time_is_over_and_that_is_told() {
         let thawed = conversation(Duration::from_millis(1), Some(false)).await.unwrap();
         assert!(thawed.expired);
+    }
+
+    #[tokio::test]
+    async fn whoever_hears_of_a_thaw_may_freeze_at_once() {
+        let freezer = Freezer::default();
+        for _ in 0..500 {
+            let freeze = freezer.begin(Pretended::default(), LONG).unwrap();
+            freeze.frozen.await.unwrap().unwrap();
+            freezer.end();
+            freeze.thawed.await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -63,6 +63,10 @@ pub struct DiffQuery {
     pub max_patch_bytes: Option<u64>,
     /// When the patches are longer together, the rest is left out.
     pub max_total_bytes: Option<u64>,
+    /// What it was; none: the baseline.
+    pub from: Option<String>,
+    /// What became of it; none: what it is.
+    pub to: Option<String>,
     /// Fail rather than start a stopped workspace.
     pub no_start: bool,
 }
@@ -78,6 +82,8 @@ impl DiffQuery {
             ("digests", flag(self.digests)),
             ("max_patch_bytes", number(self.max_patch_bytes)),
             ("max_total_bytes", number(self.max_total_bytes)),
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
             ("no_start", flag(self.no_start)),
         ];
         with_query(route, &query)

@@ -67,7 +67,8 @@ impl SparseCopy {
         let name = to.file_name().unwrap_or_default().to_string_lossy();
         let partial = to.with_file_name(format!("{PARTIAL}{}", &temporary_name(&name)[1..]));
         let source = File::open(from).map_err(failed)?;
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&partial);
+        let file =
+            File::options().read(true).write(true).create_new(true).mode(0o600).open(&partial);
         let mut copy = Self {
             file: file.map_err(failed)?,
             partial,
@@ -81,6 +82,11 @@ impl SparseCopy {
             return Err(DirectoryError::GivenUp { path: to.to_owned() });
         }
         Ok(copy)
+    }
+
+    /// The copy for whoever reads it now: it has no name, and is gone with its file.
+    pub fn into_unnamed(self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// Gives it its name; on disk when this returns. Blocks.

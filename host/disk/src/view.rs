@@ -66,6 +66,8 @@ pub struct Part {
 pub struct View {
     root: Overlay,
     pub(crate) workspace: Overlay,
+    /// The lower layer of that alone.
+    pub(crate) baseline: Overlay,
     bare: Vec<(&'static [u8], Overlay)>,
 }
 
@@ -118,6 +120,7 @@ impl View {
         let bare =
             |name| Ok::<_, DiskError>(Overlay { upper: directory(&disk, &[name])?, lower: None });
         Ok(Self {
+            baseline: Overlay { upper: None, lower: seed.clone() },
             root: Overlay { upper: directory(&disk, &["root", "upper"])?, lower: root_lower },
             workspace: Overlay { upper: directory(&disk, &["workspace", "upper"])?, lower: seed },
             bare: BARE

@@ -30,6 +30,11 @@ impl View {
         Merged { overlay: &self.workspace }
     }
 
+    /// What it was when it was made.
+    pub fn baseline(&self) -> Merged<'_> {
+        Merged { overlay: &self.baseline }
+    }
+
     /// Its upper layer.
     pub fn workspace_layer(&self) -> Upper<'_> {
         Upper { top: self.workspace.upper.as_ref() }

@@ -9,7 +9,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -35,6 +35,9 @@ pub(crate) const MOST_SNAPSHOTS: usize = 64;
 /// What a workspace was when it was made goes by this name.
 pub const BASELINE: &str = "baseline";
 
+/// And by this what it is.
+pub const NOW: &str = "now";
+
 /// How long whoever writes to the disk may be held up.
 const LONGEST_FREEZE: Duration = Duration::from_secs(90);
 
@@ -43,13 +46,16 @@ const LONGEST_FREEZE: Duration = Duration::from_secs(90);
 pub(crate) struct Copying {
     given_up: Arc<AtomicBool>,
     over: watch::Receiver<()>,
-    claim: Weak<()>,
+    claim: watch::Receiver<()>,
 }
 
+/// Until something has come of a copy, no other is begun.
+pub(crate) type Claim = Arc<watch::Sender<()>>;
+
 impl Copying {
-    /// Whether nothing has come of it yet.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.claim.strong_count() > 0
+    /// Whether nothing has come of it yet: what tells when something has.
+    pub(crate) fn under_way(&self) -> Option<watch::Receiver<()>> {
+        self.claim.has_changed().is_ok().then(|| self.claim.clone())
     }
 
     /// Has it given up.
@@ -66,7 +72,6 @@ impl Copying {
 /// A copy of the disk that is to be made.
 #[derive(Debug)]
 pub(crate) struct CopyJob {
-    name: SnapshotName,
     disk: PathBuf,
     place: PathBuf,
     /// None: no VM writes to the disk.
@@ -74,35 +79,67 @@ pub(crate) struct CopyJob {
     given_up: Arc<AtomicBool>,
     /// Its end says that the disk is not read any more.
     reading: watch::Sender<()>,
-    claim: Arc<()>,
+    claim: Claim,
+}
+
+/// What comes of asking for a copy.
+#[derive(Debug)]
+pub(crate) enum BegunCopy {
+    Job(CopyJob),
+    /// Another is being made; its end is when this is closed.
+    AfterThat(watch::Receiver<()>),
+}
+
+/// A copy as it was made, which has no name yet.
+struct Made {
+    copy: SparseCopy,
+    created_at: u64,
+    frozen_micros: u64,
 }
 
 impl CopyJob {
-    pub(crate) fn new(
-        name: SnapshotName,
-        disk: PathBuf,
-        place: PathBuf,
-        link: Option<Link>,
-    ) -> (Self, Copying) {
+    pub(crate) fn new(disk: PathBuf, place: PathBuf, link: Option<Link>) -> (Self, Copying) {
         let given_up = Arc::new(AtomicBool::new(false));
         let (reading, over) = watch::channel(());
-        let claim = Arc::new(());
-        let copying = Copying { given_up: given_up.clone(), over, claim: Arc::downgrade(&claim) };
-        (Self { name, disk, place, link, given_up, reading, claim }, copying)
+        let (claim, claimed) = watch::channel(());
+        let copying = Copying { given_up: given_up.clone(), over, claim: claimed };
+        let claim = Arc::new(claim);
+        (Self { disk, place, link, given_up, reading, claim }, copying)
     }
 
-    /// Makes it; what fails leaves nothing.
-    async fn run(self, handle: &Handle) -> (Result<SnapshotRecord, WorkspaceError>, Arc<()>) {
-        let claim = self.claim.clone();
+    pub(crate) fn claim(&self) -> Claim {
+        self.claim.clone()
+    }
+
+    /// Makes it and gives it its name; what fails leaves nothing.
+    async fn keep(
+        self,
+        handle: &Handle,
+        name: SnapshotName,
+    ) -> Result<SnapshotRecord, WorkspaceError> {
         let place = self.place.clone();
-        let made = self.copy(handle).await;
-        if made.is_err() {
+        let made = self.make(handle).await?;
+        // What was copied is of that moment; that it gets to the disk holds nobody up.
+        let disk = keep_copy(made.copy, place.clone()).await.inspect_err(|_| {
             let _ = std::fs::remove_file(place);
-        }
-        (made, claim)
+        })?;
+        Ok(SnapshotRecord {
+            name,
+            created_at: made.created_at,
+            entries: disk.entries,
+            bytes: disk.bytes,
+            frozen_micros: made.frozen_micros,
+            by_reflink: disk.by_reflink,
+        })
     }
 
-    async fn copy(self, handle: &Handle) -> Result<SnapshotRecord, WorkspaceError> {
+    /// Makes it, to be read and never kept.
+    pub(crate) async fn unnamed(self, handle: &Handle) -> Result<File, WorkspaceError> {
+        let copy = self.make(handle).await?.copy;
+        Ok(copy.into_unnamed().map_err(|error| state_unwritable(&error))?)
+    }
+
+    async fn make(self, handle: &Handle) -> Result<Made, WorkspaceError> {
         let crash = &handle.context.crash;
         let frozen = match &self.link {
             None => None,
@@ -113,7 +150,7 @@ impl CopyJob {
         };
         crash.reached("snapshot:frozen");
         let created_at = now_millis();
-        let copied = begin_copy(self.disk, self.place.clone(), self.given_up).await;
+        let copied = begin_copy(self.disk, self.place, self.given_up).await;
         crash.reached("snapshot:copied");
         let thawed = match frozen {
             None => None,
@@ -127,16 +164,7 @@ impl CopyJob {
         if thawed.as_ref().is_some_and(|thawed| thawed.expired) {
             return Err(WorkspaceError::SnapshotTooSlow { id: handle.id, most: LONGEST_FREEZE });
         }
-        // What was copied is of that moment; that it gets to the disk holds nobody up.
-        let disk = keep_copy(copy, self.place).await?;
-        Ok(SnapshotRecord {
-            name: self.name,
-            created_at,
-            entries: disk.entries,
-            bytes: disk.bytes,
-            frozen_micros: thawed.map_or(0, |thawed| thawed.micros),
-            by_reflink: disk.by_reflink,
-        })
+        Ok(Made { copy, created_at, frozen_micros: thawed.map_or(0, |thawed| thawed.micros) })
     }
 }
 
@@ -204,7 +232,10 @@ pub struct WasReset {
 }
 
 fn named(id: WorkspaceId, name: &SnapshotName) -> Result<(), WorkspaceError> {
-    if name.as_str() == BASELINE { Err(WorkspaceError::SnapshotReserved(id)) } else { Ok(()) }
+    match name.as_str() {
+        BASELINE | NOW => Err(WorkspaceError::SnapshotReserved { id, name: name.clone() }),
+        _ => Ok(()),
+    }
 }
 
 impl Handle {
@@ -219,9 +250,10 @@ impl Handle {
         let handle = self.clone();
         let taking = self.context.tasks.spawn(async move {
             let _in_use = in_use;
-            let job = handle.ask(|reply| Request::BeginSnapshot { name, reply }).await?;
-            let (made, _claim) = job.run(&handle).await;
-            let record = made?;
+            let begin = name.clone();
+            let job = handle.ask(|reply| Request::BeginSnapshot { name: begin, reply }).await?;
+            let _claim = job.claim();
+            let record = job.keep(&handle, name).await?;
             let place = handle.context.layout.snapshot(handle.id, &record.name);
             let kept = record.clone();
             match handle.ask(|reply| Request::KeepSnapshot { record: kept, reply }).await {

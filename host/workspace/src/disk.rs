@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use pyro_core::{Problem, WorkspaceId};
-use pyro_disk::{DiskError, Disks, Kind, Source, View};
+use pyro_disk::{DiskError, Disks, Kind, Meta, Source, View};
 
 use crate::{
     error::WorkspaceError,
@@ -157,8 +157,13 @@ impl Disk {
         .await
     }
 
+    /// The bytes of the disks.
+    pub(crate) fn disks(&self) -> Disks {
+        self.disks.clone()
+    }
+
     /// What was read counts only where nobody wrote meanwhile, and so does what could not be read.
-    fn judged<T>(&self, looked: Result<T, DiskError>) -> Result<T, WorkspaceError> {
+    pub(crate) fn judged<T>(&self, looked: Result<T, DiskError>) -> Result<T, WorkspaceError> {
         if self.workspace.started.is_so() {
             return Err(WorkspaceError::Running(self.id));
         }
@@ -222,7 +227,10 @@ impl DiskImage {
 }
 
 fn found(found: pyro_disk::Found) -> Found {
-    let meta = found.meta;
+    found_at(found.path, found.meta)
+}
+
+pub(crate) fn found_at(path: Vec<u8>, meta: Meta) -> Found {
     let kind = match meta.kind {
         Kind::Regular => FileKind::Regular,
         Kind::Directory => FileKind::Directory,
@@ -230,7 +238,7 @@ fn found(found: pyro_disk::Found) -> Found {
         Kind::Other => FileKind::Other,
     };
     Found {
-        path: found.path,
+        path,
         kind,
         size_bytes: if kind == FileKind::Directory { 0 } else { meta.size },
         mode: meta.mode,
@@ -242,7 +250,7 @@ fn found(found: pyro_disk::Found) -> Found {
 }
 
 /// Off the event loop. A panic in a reader of what a stranger wrote is no end of the node.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
 ) -> Result<T, WorkspaceError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {

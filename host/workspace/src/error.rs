@@ -127,9 +127,16 @@ pub enum WorkspaceError {
     /// The bound of snapshots.
     #[error("workspace {0} has {most} snapshots already", most = crate::checkpoint::MOST_SNAPSHOTS)]
     TooManySnapshots(WorkspaceId),
-    /// The baseline is neither taken nor deleted.
-    #[error("baseline is what workspace {0} was when it was made: it is always there")]
-    SnapshotReserved(WorkspaceId),
+    /// The baseline, and what is, are neither taken nor deleted.
+    #[error(
+        "{name} is no snapshot's name: baseline is what workspace {id} was when it was made, now what it is"
+    )]
+    SnapshotReserved {
+        /// The workspace.
+        id: WorkspaceId,
+        /// What was given.
+        name: SnapshotName,
+    },
     /// The workspace was deleted while it was taken.
     #[error("the snapshot of workspace {0} was given up")]
     SnapshotGivenUp(WorkspaceId),
@@ -302,7 +309,7 @@ impl From<WorkspaceError> for Problem {
                 Self::conflict("too_many_snapshots", error.to_string())
                     .hint("delete some: pyro snapshot delete WORKSPACE NAME")
             }
-            WorkspaceError::SnapshotReserved(_) => {
+            WorkspaceError::SnapshotReserved { .. } => {
                 Self::invalid("snapshot_reserved", error.to_string())
                     .hint("choose another name; `pyro reset WORKSPACE` goes back to the baseline")
             }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::{LinkError, error::WorkspaceError, exec::InUseGuard, owner::Handle};
 
 /// Names and texts that are kept of one answer, bytes.
-const MOST_TEXT: usize = 64 << 20;
+pub(crate) const MOST_TEXT: usize = 64 << 20;
 
 /// How long a guest that broke a stream off may take to say why.
 const LAST_WORD: Duration = Duration::from_secs(1);

@@ -15,6 +15,7 @@
 
 mod activity;
 mod checkpoint;
+mod compare;
 mod crash;
 mod creation;
 mod disk;
@@ -35,7 +36,8 @@ mod template;
 mod vm;
 mod warm;
 
-pub use checkpoint::{BASELINE, WasReset};
+pub use checkpoint::{BASELINE, NOW, WasReset};
+pub use compare::{Compared, Moment};
 pub use creation::{Change, Creation, SeedChoice};
 pub use disk::{Disk, DiskImage};
 pub use error::WorkspaceError;

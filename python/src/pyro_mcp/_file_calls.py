@@ -217,12 +217,15 @@ def diff_workspace(
     digests: bool,
     max_patch_bytes: int | None,
     max_total_bytes: int | None,
+    since: str | None,
+    until: str | None,
     no_start: bool,
     raw: bool = False,
 ) -> Call:
     query = with_query(
         calls.in_workspace(workspace, "/diff/patch" if raw else "/diff"),
         paths=_lines(paths),
+        **{"from": since, "to": until},
         max_patch_bytes=max_patch_bytes,
         max_total_bytes=max_total_bytes,
         **_flags(renames=renames, summary_only=summary_only, digests=digests, no_start=no_start),

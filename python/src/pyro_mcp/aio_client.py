@@ -805,11 +805,14 @@ class AsyncPyro:
         digests: bool = False,
         max_patch_bytes: int | None = None,
         max_total_bytes: int | None = None,
+        since: str | None = None,
+        until: str | None = None,
         no_start: bool = False,
     ) -> payloads.DiffResult:
         """What is different in `/workspace` from what it began with, of these paths or of all.
 
-        `renames` tells files under another name as such, `summary_only` leaves out the patches, and
+        `since` and `until` are `baseline`, `now` or a snapshot's name, for what became of one until
+        another. `renames` tells files under another name as such, `summary_only` leaves out the patches, and
         `digests` adds SHA-256 of every file.
         """
         call = files.diff_workspace(
@@ -820,6 +823,8 @@ class AsyncPyro:
             digests=digests,
             max_patch_bytes=max_patch_bytes,
             max_total_bytes=max_total_bytes,
+            since=since,
+            until=until,
             no_start=no_start,
         )
         return files.diff_result(await self._transport.json(call))
@@ -832,6 +837,8 @@ class AsyncPyro:
         renames: bool = False,
         max_patch_bytes: int | None = None,
         max_total_bytes: int | None = None,
+        since: str | None = None,
+        until: str | None = None,
         no_start: bool = False,
     ) -> bytes:
         """The patch that makes `/workspace` what it is, byte for byte: what `git apply` takes."""
@@ -843,6 +850,8 @@ class AsyncPyro:
             digests=False,
             max_patch_bytes=max_patch_bytes,
             max_total_bytes=max_total_bytes,
+            since=since,
+            until=until,
             no_start=no_start,
             raw=True,
         )

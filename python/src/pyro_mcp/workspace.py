@@ -304,9 +304,22 @@ class Workspace:
         )
         return TransferInfo.of(exported, notices=tuple(exported["notices"]))
 
-    def diff(self, *, paths: Sequence[str] = (), renames: bool = False) -> DiffInfo:
-        """What is different in `/workspace` from what it began with, of these paths or of all."""
-        return DiffInfo.of(self._pyro.diff_workspace(self.id, paths=paths, renames=renames))
+    def diff(
+        self,
+        *,
+        paths: Sequence[str] = (),
+        renames: bool = False,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> DiffInfo:
+        """What is different in `/workspace` from what it began with, of these paths or of all.
+
+        `since` and `until` are `baseline`, `now` or a snapshot's name.
+        """
+        result = self._pyro.diff_workspace(
+            self.id, paths=paths, renames=renames, since=since, until=until
+        )
+        return DiffInfo.of(result)
 
     def apply_patch(
         self, patch: str | bytes, *, base: str | None = None, check: bool = False

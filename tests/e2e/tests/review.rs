@@ -131,3 +131,101 @@ fn services_that_run_and_log_are_no_difference() {
     let diff = home.pyro(["diff", id, "--json"]).ok().json();
     assert_eq!(diff["changed"], false, "{diff}");
 }
+
+/// Tells of a tree what a difference may be about.
+const SCENE: &str = "mkdir -p src moved deep/deeper; printf 'one\\ntwo\\n' > src/a; echo gone > src/gone
+    printf 'a\\0b' > binary; ln -s src link; echo same > same; echo x > deep/deeper/x; chmod 755 same";
+const NEXT: &str = "printf 'one\\n2\\n' > src/a; rm src/gone; printf 'a\\0c' > binary; rm link; ln -s deep link
+    chmod 644 same; mv moved new; mv deep/deeper deep/down; echo y > src/y; rm -rf src/never; touch -d @1 src/a";
+
+#[test]
+fn any_two_moments_of_a_workspace_are_compared() {
+    let home = Home::new();
+    let source = home.scratch().join("seed");
+    fs::create_dir_all(source.join("kept")).unwrap();
+    for name in ["kept/file", "of-the-seed", "goes"] {
+        fs::write(source.join(name), format!("{name}\n")).unwrap();
+    }
+    let workspace = home.workspace_with(&["debian:12", "--seed-path", source.to_str().unwrap()]);
+    let id = workspace.id();
+    let diff = |words: &[&str]| home.pyro([&["diff", id, "--json"], words].concat()).ok().json();
+    let tree = |words: &[&str]| {
+        let document = diff(words);
+        (document["summary"].clone(), document["entries"].clone(), document["patch"].clone())
+    };
+    let take = |name: &str| {
+        home.pyro(["snapshot", "create", id, name]).ok();
+    };
+    workspace.sh(SCENE).ok();
+    workspace.sh("rm goes; echo more >> of-the-seed; mv kept other").ok();
+    let by_guest = tree(&[]);
+    take("one");
+    // A disk tells what its guest told: of the seed, of what hides it, and of directories that moved.
+    assert_eq!(by_guest, tree(&["--to", "one"]));
+    assert_eq!(diff(&["--to", "one"])["to"], "one");
+    assert_eq!(diff(&["--from", "one"])["changed"], false);
+
+    workspace.sh(NEXT).ok();
+    let since = tree(&["--from", "one"]);
+    let changes = diff(&["--from", "one"]);
+    let expected = [
+        "modified binary",
+        "added deep/down/x",
+        "deleted deep/deeper/x",
+        "modified link",
+        "deleted moved",
+        "added new",
+        "modified same",
+        "modified src/a",
+        "deleted src/gone",
+        "added src/y",
+    ];
+    let mut is = told(&changes);
+    is.sort();
+    let mut expected = expected.map(str::to_owned).to_vec();
+    expected.sort();
+    assert_eq!(is, expected);
+    assert_eq!((&changes["from"], &changes["to"]), (&"one".into(), &"now".into()));
+    let renamed = told(&diff(&["--from", "one", "--renames"]));
+    assert!(renamed.contains(&"renamed deep/down/x".to_owned()), "{renamed:?}");
+    take("two");
+    assert_eq!(since, tree(&["--from", "one", "--to", "two"]));
+    assert_eq!(told(&diff(&["--from", "one", "--to", "two", "src"])).len(), 3);
+    // The way back is a patch, too.
+    let back = home.pyro(["diff", id, "--from", "two", "--to", "one", "--patch"]).ok().stdout;
+    let patch = home.scratch().join("back.patch");
+    fs::write(&patch, &back).unwrap();
+    let text = String::from_utf8_lossy(&back).into_owned();
+    assert!(text.contains("-2\n+two\n"), "{text}");
+
+    // Nobody is started for it, and a guest at work is held up for no longer than a snapshot takes.
+    let all = tree(&["--all"]);
+    home.pyro(["stop", id]).ok();
+    assert_eq!(all, tree(&["--no-start"]));
+    assert_eq!(since, tree(&["--from", "one", "--no-start"]));
+    assert_eq!(home.pyro(["status", id, "--json"]).ok().json()["state"], "stopped");
+
+    home.pyro(["diff", id, "--from", "none"]).fails("snapshot_not_found");
+    home.pyro(["diff", id, "--from", "one", "--to", "one"]).fails("invalid_request");
+    home.pyro(["diff", id, "--from", "no/name"]).fails("invalid_snapshot_name");
+    home.pyro(["snapshot", "create", id, "now"]).fails("snapshot_reserved");
+}
+
+#[test]
+fn two_who_compare_a_running_workspace_at_once_both_get_an_answer() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    let id = workspace.id();
+    home.pyro(["snapshot", "create", id, "before"]).ok();
+    workspace.sh("for n in $(seq 200); do echo $n > $n; done").ok();
+    std::thread::scope(|scope| {
+        let compare = || home.pyro(["diff", id, "--from", "before", "--json"]).ok().json();
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(compare)).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap()["summary"]["added"], 200);
+        }
+    });
+    let left = fs::read_dir(home.state().join("workspaces").join(id)).unwrap();
+    let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|it| it.as_encoded_bytes().starts_with(b".partial")), "{left:?}");
+}

@@ -1,6 +1,6 @@
 //! The MCP server and how clients are told of it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -32,6 +32,10 @@ pub(crate) struct McpServeArguments {
     /// Serve over HTTP instead, at this loopback address; port 0 picks one
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// A directory of this host whose files its tools may bring and write; repeatable [default: the current
+    /// directory, unless that is /, a home directory or a cache]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) allow_path: Vec<PathBuf>,
 }
 
 /// Print what to paste into an MCP client's configuration

@@ -7,7 +7,7 @@ use clap_complete::ArgValueCandidates;
 
 use crate::completion;
 
-/// Show what is different in /workspace from what it began with
+/// Show what is different in /workspace from what it began with, or between two snapshots
 ///
 /// The answer can be applied: `pyro diff W --patch | git apply`. What is in .git, and new directories with
 /// much in them, is counted only; --all shows it. What may run by itself is marked.
@@ -16,6 +16,7 @@ use crate::completion;
   pyro diff web
   pyro diff web src --stat
   pyro diff web --name-only --all
+  pyro diff web --from before --to after
   pyro diff web --patch > changes.patch")]
 pub(crate) struct DiffArguments {
     /// The workspace: id, prefix, name or @
@@ -23,6 +24,12 @@ pub(crate) struct DiffArguments {
     pub(crate) workspace: String,
     /// Only these paths and what is in them
     pub(crate) paths: Vec<String>,
+    /// What it was: baseline, now, or the name of a snapshot [default: baseline]
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) from: Option<String>,
+    /// What became of it: baseline, now, or the name of a snapshot [default: now]
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) to: Option<String>,
     /// Count changed lines, file by file
     #[arg(long, conflicts_with_all = ["name_only", "patch"])]
     pub(crate) stat: bool,

@@ -1,5 +1,7 @@
 //! `pyro mcp serve` and `pyro mcp config`.
 
+use std::path::Path;
+
 use crate::{
     arguments::{McpConfigArguments, McpServeArguments, McpVerb},
     assembly::{Assembly, McpServeRequest, McpSnippetRequest},
@@ -28,6 +30,10 @@ fn serve(
     let defaults = context.defaults();
     let location = defaults.as_ref().map_err(Clone::clone).and_then(|_| environment.location());
     let backend = environment.backend.clone().or_else(|| defaults.ok()?.backend);
+    let mut allowed_paths = arguments.allow_path;
+    if allowed_paths.is_empty() {
+        allowed_paths.extend(environment.project().map(Path::to_owned));
+    }
     (assembly.mcp)(McpServeRequest {
         profile: arguments.profile,
         http: arguments.http,
@@ -35,6 +41,7 @@ fn serve(
         backend: backend.filter(|backend| backend != "auto"),
         current_workspace: environment.workspace.clone(),
         current_directory: environment.current_directory.clone(),
+        allowed_paths,
     })?;
     Ok(0)
 }

@@ -55,19 +55,15 @@ const TIMEOUT: Parameter = Parameter::optional(
 );
 const CWD: Parameter = Parameter::optional("cwd", "", Shape::Text(Some("/workspace")));
 const ENV: Parameter = Parameter::optional("env", "", Shape::TextMap);
-const USER: Parameter = Parameter::optional("user", "", Shape::Text(Some("root")));
-const MAX_BYTES: Parameter = Parameter::optional(
-    "max_bytes",
-    "of output to show",
-    Shape::Integer(1000, 200_000, Some(10_000)),
-);
+const USER: Parameter = Parameter::rare("user", "", Shape::Text(Some("root")));
+const MAX_BYTES: Parameter =
+    Parameter::optional("max_bytes", "", Shape::Integer(1000, 200_000, Some(10_000)));
 const ENVIRONMENT: Parameter =
     Parameter::optional("environment", "", Shape::Text(Some("debian:12")));
 const VCPU: Parameter = Parameter::optional("vcpu_count", "", Shape::Integer(1, 32, Some(1)));
 const MEMORY: Parameter =
     Parameter::optional("mem_mib", "", Shape::Integer(128, 131_072, Some(1024)));
-const VM_TTL: Parameter =
-    Parameter::optional("ttl_seconds", "", Shape::Integer(60, 3600, Some(600)));
+const VM_TTL: Parameter = Parameter::rare("ttl_seconds", "", Shape::Integer(60, 3600, Some(600)));
 const NETWORK: Parameter = Parameter::optional("network", "reach what is public", Shape::Flag);
 const ALLOW: Parameter = Parameter::optional(
     "network_allow",
@@ -133,6 +129,13 @@ const TOOLS: &[Definition] = &[
                 Shape::OneOf(POLICIES),
             ),
             ALLOW,
+            Parameter::optional(
+                "seed_path",
+                "host directory or tar it begins with",
+                Shape::Text(None),
+            ),
+            Parameter::rare("exclude", "patterns not to seed", Shape::TextList),
+            Parameter::rare("respect_ignore", "seed nothing that .gitignore names", Shape::Flag),
             Parameter::optional("name", "to find it again", Shape::Text(None)),
             Parameter::optional("labels", "", Shape::TextMap),
         ],
@@ -176,7 +179,7 @@ const TOOLS: &[Definition] = &[
                 "position in the output to read from",
                 Shape::Integer(0, i64::MAX >> 11, Some(0)),
             ),
-            Parameter::optional("wait_seconds", "", Shape::Integer(0, 40, Some(40))),
+            Parameter::rare("wait_seconds", "", Shape::Integer(0, 40, Some(40))),
             MAX_BYTES,
         ],
         output: OUTPUT,
@@ -201,7 +204,7 @@ const TOOLS: &[Definition] = &[
             EXEC,
             Parameter::optional(
                 "signal",
-                "such as INT; default: TERM, then KILL, to all its processes",
+                "such as INT; default TERM, then KILL",
                 Shape::Text(None),
             ),
         ],
@@ -221,7 +224,7 @@ const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_status",
         title: "Show a workspace",
-        about: "Show one workspace: state, machine, disk, last command, why it stopped.",
+        about: "Show one workspace.",
         parameters: &[WORKSPACE],
         output: ONE_WORKSPACE,
         nature: Nature::Reads,
@@ -245,7 +248,7 @@ const TOOLS: &[Definition] = &[
     Definition {
         name: "workspace_logs",
         title: "Show what was run in a workspace",
-        about: "Show the commands of a workspace with their output, to see what was done so far.",
+        about: "Show the commands of a workspace with their output.",
         parameters: &[WORKSPACE, SKIP, MAX_BYTES],
         output: &[Field("count", "integer"), Field("entries", "array")],
         nature: Nature::Reads,
@@ -263,7 +266,7 @@ const TOOLS: &[Definition] = &[
     Definition {
         name: "environment_list",
         title: "List environments",
-        about: "List the root file systems that VMs can start from, and which are installed.",
+        about: "List what VMs can start from.",
         parameters: &[],
         output: ENVIRONMENTS,
         nature: Nature::Reads,
@@ -555,7 +558,11 @@ mod tests {
             Value::Object(map) => {
                 for (key, value) in map {
                     visit(key, value);
-                    walk(value, visit);
+                    // Names of parameters are no keywords.
+                    match value.as_object().filter(|_| key == "properties") {
+                        Some(named) => named.values().for_each(|value| walk(value, visit)),
+                        None => walk(value, visit),
+                    }
                 }
             }
             Value::Array(list) => list.iter().for_each(|value| walk(value, visit)),

@@ -6,7 +6,7 @@ use pyro_api::{
     DiffEntry, DiffMark, DiffResult, DiffSummary, PatchResult, PatchSummary, PatchedFile,
 };
 use pyro_change::{Reviewed, marks};
-use pyro_workspace::{ChangeStatus, Changed, FileKind, Found, Handle};
+use pyro_workspace::{ChangeStatus, Changed, Compared, FileKind, Found, Handle};
 
 use super::{
     EXECUTION_MODE,
@@ -64,8 +64,8 @@ fn status(status: ChangeStatus) -> &'static str {
 
 pub(crate) fn diff_result(
     handle: &Handle,
-    changes: &[Changed],
-    truncated: bool,
+    (from, to): (String, String),
+    Compared { changes, truncated, .. }: &Compared,
     notices: Vec<String>,
 ) -> DiffResult {
     let entries: Vec<DiffEntry> = changes.iter().map(diff_entry).collect();
@@ -74,10 +74,10 @@ pub(crate) fn diff_result(
     DiffResult {
         workspace_id: handle.id(),
         changed: !entries.is_empty(),
-        from: "baseline".into(),
-        to: "now".into(),
+        from,
+        to,
         summary: summary(&entries),
-        truncated: truncated || changes.iter().any(|change| change.patch_left_out),
+        truncated: *truncated || changes.iter().any(|change| change.patch_left_out),
         entries,
         patch: String::from_utf8_lossy(&patch).into_owned(),
         notices,

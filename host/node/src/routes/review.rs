@@ -8,8 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pyro_api::{ApplyPatch, DiffResult, PatchResult};
-use pyro_core::Problem;
-use pyro_workspace::Difference;
+use pyro_core::{Problem, SnapshotName};
+use pyro_workspace::{BASELINE, Compared, Difference, Handle, Moment, NOW};
 
 use crate::{
     file_path, present,
@@ -81,12 +81,41 @@ pub(crate) struct DiffQuery {
     max_patch_bytes: Option<u64>,
     /// When the patches are longer together, the rest is left out; default 16 MiB, at most 64 MiB.
     max_total_bytes: Option<u64>,
-    /// Do not start a stopped workspace for this; fail instead.
+    /// What it was: `baseline` (default), a snapshot's name, or `now`.
+    from: Option<String>,
+    /// What became of it: `now` (default), a snapshot's name, or `baseline`.
+    to: Option<String>,
+    /// Do not start a stopped workspace for this; fail instead. It is started only where it cannot be read
+    /// otherwise.
     #[serde(default)]
     no_start: bool,
 }
 
+/// The names of two moments.
+struct Moments {
+    from: SnapshotName,
+    to: SnapshotName,
+}
+
 impl DiffQuery {
+    fn moments(&self) -> Result<Moments, Problem> {
+        let named = |given: &Option<String>, usual: &str| {
+            given.as_deref().unwrap_or(usual).parse::<SnapshotName>().map_err(Problem::from)
+        };
+        let moments = Moments { from: named(&self.from, BASELINE)?, to: named(&self.to, NOW)? };
+        if moments.from == moments.to {
+            let text = format!("{0} is compared with itself: nothing is different", moments.from);
+            return Err(Problem::invalid("invalid_request", text)
+                .hint("from and to are baseline, now, or a snapshot's name"));
+        }
+        Ok(moments)
+    }
+
+    async fn compare(&self, handle: &Handle, moments: &Moments) -> Result<Compared, Failure> {
+        let [from, to] = [&moments.from, &moments.to].map(|name| Moment::from(name.clone()));
+        Ok(handle.compare(from, to, self.wanted()?, self.no_start).await?)
+    }
+
     fn wanted(&self) -> Result<Difference, Problem> {
         let within =
             |given: Option<u64>, (most, usual): (u64, u64)| given.unwrap_or(usual).min(most);
@@ -126,7 +155,8 @@ fn path(text: &str) -> Result<Vec<u8>, Problem> {
     Ok(parts.join("/").into_bytes())
 }
 
-/// What is different in `/workspace` from what it began with.
+/// What is different in `/workspace` from what it began with, or between any two of its snapshots and what
+/// it is.
 #[utoipa::path(get, path = "/v1/workspaces/{workspace}/diff",
     params(("workspace" = String, Path), DiffQuery), responses((status = 200, body = DiffResult)))]
 pub(crate) async fn diff(
@@ -134,12 +164,12 @@ pub(crate) async fn diff(
     Path(reference): Path<String>,
     Query(query): Query<DiffQuery>,
 ) -> Answer<DiffResult> {
-    let wanted = query.wanted()?;
+    let (moments, _) = (query.moments()?, query.wanted()?);
     let handle = node.workspaces().find(&reference)?;
-    let files = handle.files(query.no_start).await?;
-    let (changes, truncated) = files.changes(wanted).await?;
-    let notices = notices(&handle, files.started_workspace);
-    Ok(Json(present::diff_result(&handle, &changes, truncated, notices)))
+    let compared = query.compare(&handle, &moments).await?;
+    let notices = notices(&handle, compared.started_workspace);
+    let between = (moments.from.to_string(), moments.to.to_string());
+    Ok(Json(present::diff_result(&handle, between, &compared, notices)))
 }
 
 /// Whether a path is in a repository's own directory, where git applies nothing.
@@ -157,11 +187,10 @@ pub(crate) async fn diff_patch(
     Path(reference): Path<String>,
     Query(query): Query<DiffQuery>,
 ) -> Result<Response, Failure> {
-    let wanted = query.wanted()?;
+    let (moments, _) = (query.moments()?, query.wanted()?);
     let handle = node.workspaces().find(&reference)?;
-    let files = handle.files(query.no_start).await?;
-    let (changes, _) = files.changes(wanted).await?;
-    let kept = changes.into_iter().filter(|change| !is_in_git(&change.path));
+    let compared = query.compare(&handle, &moments).await?;
+    let kept = compared.changes.into_iter().filter(|change| !is_in_git(&change.path));
     let patch: Vec<u8> = kept.filter_map(|change| change.patch).flatten().collect();
     let mut response = Body::from(patch).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/x-diff"));

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::{ports::Ports, task::Owner};
 use crate::{
     activity::Activity,
-    checkpoint::{CopyJob, WasReset},
+    checkpoint::{BegunCopy, CopyJob, WasReset},
     creation::Change,
     disk::Started,
     error::WorkspaceError,
@@ -126,6 +126,10 @@ pub(crate) enum Request {
     BeginSnapshot {
         name: SnapshotName,
         reply: Reply<CopyJob>,
+    },
+    /// The same of one that is read and never kept.
+    BeginCopy {
+        reply: Reply<BegunCopy>,
     },
     KeepSnapshot {
         record: SnapshotRecord,

@@ -1,12 +1,15 @@
 //! What the owner has to do with snapshots: when one may be taken, and which there are.
 
+use std::path::PathBuf;
+
 use pyro_core::SnapshotName;
 use pyro_directory::PARTIAL;
 use pyro_store::{Phase, SnapshotRecord, WorkspaceRecord};
+use tokio::sync::watch;
 
 use super::task::Owner;
 use crate::{
-    checkpoint::{CopyJob, MOST_SNAPSHOTS},
+    checkpoint::{BegunCopy, CopyJob, Copying, MOST_SNAPSHOTS},
     error::{WorkspaceError, state_unwritable},
     state::Refusal,
 };
@@ -32,7 +35,7 @@ impl Owner {
     pub(super) fn begin_snapshot(&mut self, name: SnapshotName) -> Result<CopyJob, WorkspaceError> {
         let id = self.record.id;
         self.is_settled()?;
-        if self.copying.as_ref().is_some_and(crate::checkpoint::Copying::is_under_way) {
+        if self.copy_under_way().is_some() {
             return Err(WorkspaceError::Busy(id));
         }
         let snapshots = &self.record.checkpoints.snapshots;
@@ -45,13 +48,34 @@ impl Owner {
         let layout = &self.context.layout;
         pyro_directory::Directory::create(layout.snapshots(id))
             .map_err(|error| state_unwritable(&error))?;
-        let (disk, place) = (layout.disk(id), layout.snapshot(id, &name));
+        let place = layout.snapshot(id, &name);
         // What a delete left whose file could not be removed.
         let _ = std::fs::remove_file(&place);
+        Ok(self.copy_job(place))
+    }
+
+    /// A copy of what the disk is now, that is kept by nobody.
+    pub(super) fn begin_copy(&mut self) -> Result<BegunCopy, WorkspaceError> {
+        self.is_settled()?;
+        Ok(match self.copy_under_way() {
+            Some(other) => BegunCopy::AfterThat(other),
+            None => {
+                let place = self.context.layout.workspace(self.record.id).join("now.ext4");
+                BegunCopy::Job(self.copy_job(place))
+            }
+        })
+    }
+
+    fn copy_under_way(&self) -> Option<watch::Receiver<()>> {
+        self.copying.as_ref().and_then(Copying::under_way)
+    }
+
+    fn copy_job(&mut self, place: PathBuf) -> CopyJob {
+        let disk = self.context.layout.disk(self.record.id);
         let link = self.live.as_ref().map(|live| live.link.clone());
-        let (job, copying) = CopyJob::new(name, disk, place, link);
+        let (job, copying) = CopyJob::new(disk, place, link);
         self.copying = Some(copying);
-        Ok(job)
+        job
     }
 
     pub(super) fn keep_snapshot(&mut self, snapshot: SnapshotRecord) -> Result<(), WorkspaceError> {

@@ -182,6 +182,9 @@ impl Owner {
             Request::BeginSnapshot { name, reply } => {
                 let _ = reply.send(self.begin_snapshot(name));
             }
+            Request::BeginCopy { reply } => {
+                let _ = reply.send(self.begin_copy());
+            }
             Request::KeepSnapshot { record, reply } => {
                 let _ = reply.send(self.keep_snapshot(record));
             }

@@ -26,6 +26,8 @@ pub(in crate::commands) async fn diff(
         renames: arguments.renames,
         summary_only: arguments.name_only,
         max_patch_bytes: arguments.max_patch_bytes,
+        from: arguments.from,
+        to: arguments.to,
         no_start: arguments.no_start,
         ..DiffQuery::default()
     };
