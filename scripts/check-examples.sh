@@ -1,8 +1,8 @@
 #!/bin/bash
-# Runs every example of services and of networks as a user would, each in a state directory of its own, with the pyro
+# Runs every example as a user would, each in a state directory of its own, with the pyro
 # that is given. Ends with the first one that fails, or that leaves something behind.
 #
-#   PYRO_E2E_PYRO=.../pyro scripts/check-examples.sh [services/NAME|network/NAME...]
+#   PYRO_E2E_PYRO=.../pyro scripts/check-examples.sh [GROUP/NAME...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,7 +10,7 @@ PYRO=$(realpath "$PYRO_E2E_PYRO")
 export PYRO
 examples=("$@")
 if [ $# = 0 ]; then
-    examples=(examples/{services,network}/*/)
+    examples=(examples/{services,network,use-cases}/*/)
 fi
 
 leave() {

@@ -79,6 +79,19 @@ says 'no configuration' service logs smoke broken
 # Nothing of them stands in the workspace: only what was written there before.
 test "$("$pyro" exec smoke -- find /workspace -mindepth 1)" = /workspace/note
 
+# What is different, what is kept and what comes out is the same, however much services print meanwhile.
+"$pyro" service start smoke talk --ready-file /run/talk --ready-timeout-seconds 120 \
+    -- sh -c 'echo up > /run/talk; while :; do echo another line; sleep 0.01; done'
+before=$("$pyro" diff smoke --json)
+test "$("$pyro" diff smoke --name-only)" = note
+"$pyro" snapshot create smoke working
+"$pyro" export smoke --output "$PYRO_HOME/exported"
+test "$(ls -A "$PYRO_HOME/exported")" = note
+test "$("$pyro" diff smoke --to working --name-only)" = note
+test "$("$pyro" diff smoke --from working --name-only)" = ""
+test "$("$pyro" diff smoke --json)" = "$before"
+"$pyro" service stop smoke talk
+
 # Each stop returns when the last process of the service is gone, and says what ended it. All that it
 # printed is kept.
 says '"stop_reason": "sigterm"' service stop smoke web --json

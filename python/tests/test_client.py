@@ -110,13 +110,12 @@ def of_async(pyro: Pyro) -> AsyncPyro:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda pyro: pyro.create_workspace(seed_path="."),
         lambda pyro: pyro.create_workspace(secrets=[{"name": "A", "value": "b"}]),
         lambda pyro: pyro.exec_workspace("w", command="true", secret_env={"A": "A"}),
-        lambda pyro: pyro.read_workspace_disk("w", "a"),
+        lambda pyro: pyro.read_shell("w", "s"),
         lambda pyro: pyro.start_service("w", "s", command="true", secret_env={"A": "A"}),
         lambda pyro: pyro.close_shell("w", "s"),
-        lambda pyro: asyncio.run(of_async(pyro).create_workspace(seed_path=".")),
+        lambda pyro: asyncio.run(of_async(pyro).create_workspace(secrets=[{"name": "A"}])),
         lambda pyro: of_async(pyro).open_shell("w"),
     ],
 )

@@ -27,7 +27,7 @@ const UNIT: &str = "not package(pyro-e2e)";
 /// The stories on real virtual machines.
 const STORIES: &str = "package(pyro-e2e)";
 /// Those that can be told on Firecracker, which has no templates.
-const LAB_STORIES: &str = "package(pyro-e2e) - binary(templates)";
+const LAB_STORIES: &str = "package(pyro-e2e) - binary(templates) - binary(trees)";
 /// Lab VMs that tell the stories side by side. Each has one processor, and a guest in a guest is an
 /// order of magnitude slower than one on this machine.
 const LABS: usize = 2;

@@ -151,7 +151,7 @@ impl Printer {
         future.await
     }
 
-    fn on_stderr(self, text: &str) -> Cow<'_, str> {
+    pub(crate) fn on_stderr(self, text: &str) -> Cow<'_, str> {
         if self.stderr_is_terminal { escape::text(text) } else { Cow::Borrowed(text) }
     }
 

@@ -19,7 +19,8 @@ pub(crate) fn source(settings: &Settings, given: &str) -> Result<PathBuf, Proble
         io::ErrorKind::NotFound => Problem::invalid(
             "file_not_found",
             format!("there is no {} on the host", path.display()),
-        ),
+        )
+        .hint("a relative path is below the first directory that this server was allowed"),
         _ => unreadable(&path, &error),
     })?;
     if is_allowed(settings, &real) { Ok(real) } else { Err(refused(settings, given)) }

@@ -50,14 +50,15 @@ const VM_RUN: &str = "pyro runs commands in Linux VMs of their own. vm_run runs 
     stdout and stderr come back; long output is cut in the middle.";
 
 const WORKSPACE: &str = "pyro gives you Linux VMs of your own. Do anything in them: install, build, \
-    run, break; nothing can touch the user's machine.\n\
+    run, break; nothing in them touches the user's machine.\n\
     The loop: workspace_create once (or find one with workspace_list), then workspace_exec as often \
     as needed; files and installed packages stay, work in /workspace. A command that runs longer \
     than 40 s comes back with running: true; go on with exec_wait. \
     Servers, workers and databases are services: service_start returns once a ready_ probe proves \
     that it answers; service_logs shows its output, service_status how it is, service_stop ends it. \
     Output is cut in the middle; read on with exec_wait and its offset, or filter in the command. \
-    Files: workspace_file_*, workspace_patch_apply; workspace_diff shows what changed. \
+    Files: workspace_file_*, workspace_patch_apply; workspace_diff shows what changed. The user's own \
+    come in by workspace_create's seed_path or workspace_sync_push; workspace_export takes results out. \
     A workspace_id is an id, a unique prefix of 4 or more, a name, or @ (the current one). \
     workspace_delete when the work is done. For one command without traces: vm_run.\n\
     A workspace reaches no network unless it is created with network_policy or network_allow. Errors carry a code and hints that say what to do.";

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt, StreamBody};
@@ -44,7 +45,7 @@ pub struct ExportQuery {
     /// Only what is different from what `/workspace` began with.
     pub changed: bool,
     /// Only these names in it; none: all.
-    pub paths: Vec<String>,
+    pub paths: Vec<Vec<u8>>,
     /// Fail rather than start a stopped workspace.
     pub no_start: bool,
 }
@@ -309,12 +310,20 @@ impl Node {
         query: &ExportQuery,
     ) -> Result<ArchiveStream, ClientError> {
         let [text, bytes] = query.path.parameters();
-        let paths = (!query.paths.is_empty()).then(|| query.paths.join("\n"));
+        let (mut lines, mut coded) = (Vec::new(), Vec::new());
+        for path in &query.paths {
+            match str::from_utf8(path) {
+                Ok(text) if !text.contains(['\n', '\r']) => lines.push(text.to_owned()),
+                _ => coded.push(STANDARD.encode(path)),
+            }
+        }
+        let joined = |names: Vec<String>| (!names.is_empty()).then(|| names.join("\n"));
         let parameters = [
             text,
             bytes,
             ("changed", flag(query.changed)),
-            ("paths", paths),
+            ("paths", joined(lines)),
+            ("paths_base64", joined(coded)),
             ("no_start", flag(query.no_start)),
         ];
         let target = with_query(route(workspace, "archive"), &parameters);

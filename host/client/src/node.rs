@@ -1,6 +1,6 @@
 //! The node, one method per route.
 
-use std::{fmt, io, sync::Mutex};
+use std::{fmt, io, path::Path, sync::Mutex};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -60,6 +60,11 @@ pub struct Output {
 }
 
 impl Node {
+    /// The state directory.
+    pub(crate) fn state(&self) -> &Path {
+        &self.location.state
+    }
+
     /// Finds the node, starting one where none runs and the location names a program.
     pub async fn connect_or_start(location: NodeLocation) -> Result<Self, ClientError> {
         let directory =

@@ -10,13 +10,14 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
+from . import _program
 from . import _wire as wire
 from ._session import Session
 from ._start import connect_or_start, short_path, unreachable
 from .errors import NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
 
     from ._location import Location
@@ -246,6 +247,24 @@ class AsyncTransport:
             return wire.parse(call, await answer.whole())
         finally:
             connection.close()
+
+    async def program(self, words: Sequence[str]) -> dict[str, Any]:
+        """Does a verb by the program; one that is given up ends."""
+        process = await asyncio.create_subprocess_exec(
+            *_program.command(self.location, words),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=_program.environment(self.location),
+        )
+        try:
+            stdout, stderr = await process.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
+        return _program.answer(words, process.returncode or 0, stdout, stderr)
 
     async def download(self, call: wire.Call, take: Callable[[bytes], None]) -> wire.Head:
         """Gives a body away in pieces as it comes."""

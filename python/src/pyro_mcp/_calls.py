@@ -56,9 +56,6 @@ TAIL_LINES = 200
 # What the contract has and this version has not: `pyro.NAME` says so.
 PLANNED = frozenset(
     {
-        "export_workspace_disk",
-        "list_workspace_disk",
-        "read_workspace_disk",
         "open_shell",
         "read_shell",
         "write_shell",

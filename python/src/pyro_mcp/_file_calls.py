@@ -242,6 +242,21 @@ def push_archive(workspace: str, destination: FilePath, delete: bool, no_start: 
     return Call("PUT", target, content_type=_TAR)
 
 
+def list_disk(workspace: str, path: FilePath, recursive: bool, max_entries: int | None) -> Call:
+    target = calls.in_workspace(workspace, "/disk/files")
+    flags = _flags(recursive=recursive)
+    return Call("GET", with_query(target, **place(path), max_entries=max_entries, **flags))
+
+
+def read_disk(workspace: str, path: FilePath, max_bytes: int, offset: int | None) -> Call:
+    target = calls.in_workspace(workspace, "/disk/content")
+    return Call("GET", with_query(target, **place(path), max_bytes=max_bytes, offset=offset))
+
+
+def export_disk(workspace: str) -> Call:
+    return Call("GET", calls.in_workspace(workspace, "/disk/image"))
+
+
 def export_archive(
     workspace: str, path: FilePath, changed: bool, paths: str | Sequence[str], no_start: bool
 ) -> Call:
@@ -323,6 +338,16 @@ def file_bytes(content: payloads.FileContent) -> bytes:
     """The bytes of a part of a file."""
     raw = content["content_base64"]
     return base64.b64decode(raw) if raw is not None else content["content"].encode()
+
+
+def disk_list(document: Mapping[str, Any]) -> payloads.DiskList:
+    """What is in a directory of a stopped workspace."""
+    return cast("payloads.DiskList", _whole(document, "entries", _ENTRY))
+
+
+def disk_content(document: Mapping[str, Any]) -> payloads.DiskContent:
+    """A part of a file of a stopped workspace."""
+    return cast("payloads.DiskContent", {"content_base64": None, "path_base64": None, **document})
 
 
 def search_result(document: Mapping[str, Any]) -> payloads.SearchResult:

@@ -11,6 +11,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from . import _program
 from . import _wire as wire
 from ._session import Session
 from ._start import connect_or_start
@@ -18,7 +19,7 @@ from .errors import NodeError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ._location import Location
 
@@ -143,6 +144,24 @@ class Transport:
         """Sends a body in pieces."""
         with connect_or_start(self.location, self.timeout) as stream:
             return wire.parse(call, self._send(stream, call, timeout, body).whole())
+
+    def program(self, words: Sequence[str]) -> dict[str, Any]:
+        """Does a verb by the program; one that is given up ends."""
+        import subprocess
+
+        with subprocess.Popen(
+            _program.command(self.location, words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_program.environment(self.location),
+        ) as process:
+            try:
+                stdout, stderr = process.communicate()
+            except BaseException:
+                process.terminate()
+                raise
+        return _program.answer(words, process.returncode, stdout, stderr)
 
     def download(self, call: wire.Call, take: Callable[[bytes], None]) -> wire.Head:
         """Gives a body away in pieces as it comes."""

@@ -6,7 +6,7 @@ A task that is cancelled closes its connection, which ends the command it waited
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, cast
 
 from . import _calls as calls
 from . import _file_calls as files
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .outcomes import (
         DeletedVm,
         ExecOutcome,
+        ExportedDisk,
         ExportedFiles,
         PushedFiles,
         ReapedVms,
@@ -275,10 +276,18 @@ class AsyncPyro:
         on_expiry: Literal["stop", "delete"] | None = None,
         backend: str | None = None,
         network_allow: Sequence[str] = (),
+        seed_git: str | None = None,
+        exclude: Sequence[str] = (),
+        respect_ignore: bool = False,
     ) -> payloads.Workspace:
-        """Makes a workspace and starts it; answers once its guest is ready."""
+        """Makes a workspace and starts it; answers once its guest is ready.
+
+        It begins with a directory or an archive (.tar, .tar.gz, .tar.zst) of this host, or with
+        what a git repository tracks: `REPO` or `REPO@REF`. `exclude` and `respect_ignore` say what
+        of a directory is left out. Seeds are packed and sent by the `pyro` program.
+        """
         calls.ignore_host_compat(allow_host_compat)
-        calls.refuse(seed_path=seed_path, secrets=secrets)
+        calls.refuse(secrets=secrets)
         document = calls.creation(
             environment=environment,
             vcpu_count=vcpu_count,
@@ -292,7 +301,20 @@ class AsyncPyro:
             on_expiry=on_expiry,
             backend=backend if backend is not None else self._backend,
         )
-        made: payloads.Workspace = await self._transport.json(calls.create_workspace(document))
+        made: payloads.Workspace
+        if seed_path is None and seed_git is None:
+            made = await self._transport.json(calls.create_workspace(document))
+        else:
+            from ._program import seeded
+
+            words = seeded(
+                {**document, "environment": environment},
+                seed_path=seed_path,
+                seed_git=seed_git,
+                exclude=exclude,
+                respect_ignore=respect_ignore,
+            )
+            made = cast("payloads.Workspace", await self._transport.program(words))
         return made
 
     async def list_workspaces(self) -> payloads.WorkspaceList:
@@ -733,14 +755,31 @@ class AsyncPyro:
         dest: FilePath = "/workspace",
         delete: bool = False,
         exclude: Sequence[str] = (),
+        respect_ignore: bool = False,
         no_start: bool = False,
     ) -> PushedFiles:
-        """Brings a directory or an archive (.tar, .tar.gz, .tgz) of this host into a directory.
+        """Brings a directory or an archive (.tar, .tar.gz, .tar.zst) of this host into a directory.
 
         Modes, times, symlinks and hard links come along; all is root's. With `delete`, what did not
         come is removed there. `exclude` leaves out what it names of a directory: a pattern with a
-        slash within it is of the whole path, any other of a name wherever it is.
+        slash within it is of the whole path, any other of a name wherever it is. `respect_ignore`
+        leaves out what .gitignore and .pyroignore name; that, and .tar.zst, is done by the `pyro`
+        program.
         """
+        if respect_ignore or os.fspath(source_path).endswith((".tar.zst", ".tzst")):
+            from ._program import pushed
+
+            words = pushed(
+                self._name(workspace_id),
+                source_path,
+                os.fsdecode(dest),
+                delete=delete,
+                exclude=exclude,
+                respect_ignore=respect_ignore,
+                no_start=no_start,
+            )
+            done = await self._transport.program(words)
+            return cast("PushedFiles", {"notices": [], **done})
         from ._pack import source
 
         given = source(source_path, exclude)
@@ -775,6 +814,54 @@ class AsyncPyro:
             artifact = head.headers.get("x-pyro-artifact-type", "directory")
             unpacked = export.finish(artifact)
         return files.exported(found, path, export.output, artifact, unpacked)
+
+    # --- disks of stopped workspaces --------------------------------------------------------------
+
+    async def list_workspace_disk(
+        self,
+        workspace_id: str,
+        *,
+        path: FilePath = "/workspace",
+        recursive: bool = False,
+        max_entries: int | None = None,
+    ) -> payloads.DiskList:
+        """What is in a directory of a stopped workspace, which stays stopped."""
+        call = files.list_disk(self._name(workspace_id), path, recursive, max_entries)
+        return files.disk_list(await self._transport.json(call))
+
+    async def read_workspace_disk(
+        self,
+        workspace_id: str,
+        path: FilePath,
+        *,
+        max_bytes: int = 65536,
+        offset: int | None = None,
+    ) -> payloads.DiskContent:
+        """A part of a file of a stopped workspace, which stays stopped."""
+        call = files.read_disk(self._name(workspace_id), path, max_bytes, offset)
+        return files.disk_content(await self._transport.json(call))
+
+    async def export_workspace_disk(
+        self, workspace_id: str, *, output_path: StrPath
+    ) -> ExportedDisk:
+        """Writes the disk of a stopped workspace, as ext4, to a file that is not there yet.
+
+        Whole or not at all, with holes where it is empty.
+        """
+        from ._disk import DiskFile
+
+        with DiskFile(output_path) as disk:
+            found = await self.status_workspace(workspace_id)
+            head = await self._transport.download(
+                files.export_disk(found["workspace_id"]), disk.feed
+            )
+            disk.finish(int(head.headers["content-length"]))
+        return {
+            "workspace_id": found["workspace_id"],
+            "output_path": disk.output,
+            "disk_format": "ext4",
+            "bytes_written": disk.size,
+        }
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -812,8 +899,8 @@ class AsyncPyro:
         """What is different in `/workspace` from what it began with, of these paths or of all.
 
         `since` and `until` are `baseline`, `now` or a snapshot's name, for what became of one until
-        another. `renames` tells files under another name as such, `summary_only` leaves out the patches, and
-        `digests` adds SHA-256 of every file.
+        another. `renames` tells files under another name as such, `summary_only` leaves out the
+        patches, and `digests` adds SHA-256 of every file.
         """
         call = files.diff_workspace(
             self._name(workspace_id),

@@ -61,9 +61,17 @@ class AsyncWorkspace:
         backend: str | None = None,
         network_policy: str = "off",
         network_allow: Sequence[str] = (),
+        seed_path: StrPath | None = None,
+        seed_git: str | None = None,
+        exclude: Sequence[str] = (),
+        respect_ignore: bool = False,
         pyro: AsyncPyro | None = None,
     ) -> Self:
-        """Makes a workspace and starts it."""
+        """Makes a workspace and starts it.
+
+        `seed_path` is a directory or an archive of this host that it begins with, `seed_git` a
+        repository of which it gets what is tracked.
+        """
         client = pyro if pyro is not None else AsyncPyro()
         made = await client.create_workspace(
             environment=environment,
@@ -77,6 +85,10 @@ class AsyncWorkspace:
             backend=backend,
             network_policy=network_policy,
             network_allow=network_allow,
+            seed_path=seed_path,
+            seed_git=seed_git,
+            exclude=exclude,
+            respect_ignore=respect_ignore,
         )
         return cls(client, WorkspaceInfo.of(made), delete_on_exit=True)
 

@@ -116,6 +116,17 @@ class PushedFiles(TypedDict):
     notices: list[str]
 
 
+class ExportedDisk(TypedDict):
+    """A workspace disk that was written to a file of this host."""
+
+    workspace_id: str
+    output_path: str
+    disk_format: str
+    """`ext4`: the disk as its guest has it, without a partition table."""
+    bytes_written: int
+    """The disk's size; where it is empty, the file takes no room."""
+
+
 class ExportedFiles(TypedDict):
     """Files that were taken out of a workspace."""
 

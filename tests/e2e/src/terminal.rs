@@ -71,6 +71,15 @@ impl Terminal {
         String::from_utf8_lossy(&self.shown.so_far()).into_owned()
     }
 
+    /// Waits for the client's end; all that it showed.
+    #[track_caller]
+    pub fn whole(mut self) -> Vec<u8> {
+        if ended(&mut self.child).is_none() {
+            panic!("the client does not end: {:?}", self.shown());
+        }
+        self.shown.end()
+    }
+
     /// Waits for the client's end; its exit code.
     #[track_caller]
     pub fn end(mut self) -> Option<i32> {

@@ -303,7 +303,7 @@ impl Collected {
         found(&waited.unwrap().0.0)
     }
 
-    fn end(&mut self) -> Vec<u8> {
+    pub(crate) fn end(&mut self) -> Vec<u8> {
         self.reader.take().unwrap().join().unwrap();
         std::mem::take(&mut self.shared.0.lock().unwrap().0)
     }

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use pyro_e2e::Home;
+use pyro_e2e::{Home, Terminal};
 
 /// A tree with a file of every kind.
 fn make_tree(root: &Path) {
@@ -173,8 +173,8 @@ fn what_was_changed_is_taken_home() {
     assert_eq!(fs::read_to_string(here.join("more")).unwrap(), "more\n");
     // What is something else now gives way, and what is gone goes.
     workspace.sh("rm run more; mkdir run more; echo in > run/in; rm -r src; echo file > src").ok();
-    pull(&["run", "more"]).fails("pull_conflict");
-    pull(&["run", "more", "--force"]).ok();
+    // What was taken is known: nothing of it was changed here.
+    pull(&["run", "more"]).ok();
     assert_eq!(fs::read_to_string(here.join("run/in")).unwrap(), "in\n");
     assert!(here.join("more").is_dir());
     // No link of this host leads what is taken elsewhere.
@@ -185,4 +185,115 @@ fn what_was_changed_is_taken_home() {
     pull(&["sub"]).fails("pull_conflict");
     assert_eq!(names(&outside), [""; 0]);
     assert_eq!(names(&here), ["more", "run", "src", "sub"], "nothing is left beside");
+}
+
+#[test]
+fn a_pull_knows_what_was_taken_before() {
+    let home = Home::new();
+    let here = home.scratch().join("here");
+    fs::create_dir_all(here.join("deep")).unwrap();
+    for name in ["kept", "edited", "gone", "deep/old"] {
+        fs::write(here.join(name), format!("{name}\n")).unwrap();
+    }
+    let to = here.to_str().unwrap();
+    let workspace = home.workspace_with(&["debian:12", "--seed-path", to]);
+    let pull =
+        |words: &[&str]| home.pyro([&["sync", "pull", workspace.id(), "--to", to], words].concat());
+    let has = |name: &str, text: &str| {
+        assert_eq!(fs::read_to_string(here.join(name)).unwrap(), format!("{text}\n"), "{name}");
+    };
+
+    workspace.sh("echo 1 > new; echo 1 > edited; rm gone; mv deep/old deep/moved").ok();
+    pull(&[]).ok();
+    has("new", "1");
+    has("edited", "1");
+    has("deep/moved", "deep/old");
+    assert!(!here.join("gone").exists() && !here.join("deep/old").exists());
+    // On and on, as work goes on, without a word about conflicts.
+    for turn in ["2", "3"] {
+        workspace.sh(&format!("echo {turn} > new; echo {turn} > edited; echo {turn} > gone")).ok();
+        pull(&[]).ok();
+        has("new", turn);
+        has("edited", turn);
+        has("gone", turn);
+    }
+    // What the workspace takes back is taken back here.
+    workspace.sh("rm new; echo edited > edited; echo gone > gone; mv deep/moved deep/old").ok();
+    pull(&[]).ok();
+    has("edited", "edited");
+    has("gone", "gone");
+    has("deep/old", "deep/old");
+    assert!(!here.join("new").exists() && !here.join("deep/moved").exists());
+    assert_eq!(pull(&[]).ok().text(), "");
+
+    // What was changed on both sides since is a conflict; where only here, it stays.
+    workspace.sh("echo theirs > edited; echo theirs > kept").ok();
+    pull(&[]).ok();
+    fs::write(here.join("edited"), "mine\n").unwrap();
+    assert_eq!(pull(&[]).ok().text(), "");
+    has("edited", "mine");
+    workspace.sh("echo both > edited").ok();
+    pull(&[]).fails("pull_conflict");
+    pull(&["kept"]).ok();
+    pull(&["--force"]).ok();
+    has("edited", "both");
+
+    // Another directory is another story, and a deleted workspace is forgotten.
+    let other = home.scratch().join("other");
+    fs::create_dir(&other).unwrap();
+    let away = ["sync", "pull", workspace.id(), "--to", other.to_str().unwrap()];
+    home.pyro(away).fails("pull_conflict");
+    assert_eq!(names(&home.state().join("pulls")).len(), 1);
+    home.pyro(["delete", workspace.id()]).ok();
+    let workspace = home.workspace_with(&["debian:12", "--seed-path", to]);
+    home.pyro(["sync", "pull", workspace.id(), "--to", to]).ok();
+    let kept = names(&home.state().join("pulls"));
+    assert!(kept.iter().all(|name| name.starts_with(workspace.id())), "{kept:?}");
+}
+
+#[test]
+fn a_person_chooses_what_is_taken_home() {
+    let home = Home::new();
+    let here = home.scratch().join("here");
+    fs::create_dir(&here).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(here.join(name), "first\n").unwrap();
+    }
+    let to = here.to_str().unwrap();
+    let workspace = home.workspace_with(&["debian:12", "--seed-path", to]);
+    workspace.sh("for n in a b c d e f; do echo second > $n; done").ok();
+    fs::write(here.join("c"), "mine\n").unwrap();
+    let words = ["sync", "pull", workspace.id(), "--to", to, "--interactive"];
+    let refused = home.pyro(words).seen();
+    assert!(refused.error_text().contains("there is no terminal"), "{refused}");
+
+    let mut terminal = Terminal::open(&home, &words, 100, 40);
+    let mut answer = |question: &str, key: &str| {
+        terminal.wait_for(question);
+        terminal.keys(&format!("{key}\r"));
+    };
+    answer("Take a? [y/n/d/a/q/?]", "?");
+    answer("show the difference", "d");
+    answer("+second", "y");
+    answer("Take b?", "n");
+    answer("Write over what was changed here: c?", "n");
+    answer("Take new d?", "y");
+    answer("Take new e?", "q");
+    assert_eq!(terminal.end(), Some(0));
+    let has = |name: &str, text: &str| {
+        assert_eq!(fs::read_to_string(here.join(name)).unwrap(), format!("{text}\n"), "{name}");
+    };
+    has("a", "second");
+    has("b", "first");
+    has("c", "mine");
+    assert_eq!(names(&here), ["a", "b", "c", "d"]);
+
+    // The rest, but for what is a conflict.
+    let mut terminal = Terminal::open(&home, &words, 100, 40);
+    terminal.wait_for("Take b?");
+    terminal.keys("a\r");
+    assert_eq!(terminal.end(), Some(0));
+    has("b", "second");
+    has("c", "mine");
+    assert_eq!(names(&here), ["a", "b", "c", "d", "e", "f"]);
 }

@@ -106,11 +106,11 @@ pub(crate) struct SyncPushArguments {
 /// Take home what was changed in a workspace, onto the directory it began with
 ///
 /// Only what is different is taken, and only where this host's file is still what the workspace began
-/// with; else it is a conflict, and nothing is changed. What was taken before and changed in the workspace
-/// since is one too: --force takes it again.
+/// with, or what was taken of it last; else it is a conflict, and nothing is changed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pyro sync pull web --to . --check
+  pyro sync pull web --to . --interactive
   pyro sync pull web src --to .")]
 pub(crate) struct SyncPullArguments {
     /// The workspace: id, prefix, name or @
@@ -124,6 +124,9 @@ pub(crate) struct SyncPullArguments {
     /// Say what would be, and change nothing
     #[arg(long)]
     pub(crate) check: bool,
+    /// Ask of each path whether it is taken, with its difference at hand
+    #[arg(long, short = 'i', conflicts_with_all = ["check", "json", "force", "skip_conflicts"])]
+    pub(crate) interactive: bool,
     /// Take the rest where there are conflicts
     #[arg(long, conflicts_with = "force")]
     pub(crate) skip_conflicts: bool,

@@ -41,9 +41,18 @@ fn escape(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}')
+    c.is_control() || turns_around(c) || is_unseen(c)
+}
+
+/// The direction of reading (Unicode's bidirectional algorithm), and line breaks of its own.
+fn turns_around(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Takes no room, and so could hide a difference; joiners are for scripts and pictures that need them.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -56,6 +65,7 @@ mod tests {
         assert_eq!(text(hostile), "\\x1b]0;title\\x07a\tb\n\\x9b31m\\u{202e}gnp.exe\\r");
         assert_eq!(line("a\nb\tc"), "a\\nb\\tc");
         assert_eq!(breaks("\x1b[1ma\nb"), "\x1b[1ma\\nb");
-        assert!(matches!(text("grün 木 🙂"), Cow::Borrowed(_)));
+        assert!(matches!(text("grün 木 🙂 👩\u{200d}💻"), Cow::Borrowed(_)));
+        assert_eq!(text("ad\u{200b}min\u{feff}\u{e0041}"), "ad\\u{200b}min\\u{feff}\\u{e0041}");
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct ExportQuery {
     changed: bool,
     /// Only these names within the path, one on each line.
     paths: Option<String>,
+    /// And these, of which each line is the bytes in base64.
+    paths_base64: Option<String>,
     /// Do not start a stopped workspace for this; fail instead.
     #[serde(default)]
     no_start: bool,
@@ -57,7 +59,10 @@ pub(crate) async fn export(
 ) -> Result<Response, Failure> {
     let path = file_path::given(&query.path, query.path_base64.as_deref())?;
     let lines = query.paths.as_deref().unwrap_or_default().lines();
-    let paths = lines.map(|line| line.as_bytes().to_vec()).collect();
+    let mut paths: Vec<_> = lines.map(|line| line.as_bytes().to_vec()).collect();
+    for line in query.paths_base64.as_deref().unwrap_or_default().lines() {
+        paths.push(file_path::decoded("paths_base64", line)?);
+    }
     let handle = node.workspaces().find(&reference)?;
     let files = handle.files(query.no_start).await?;
     let packed = files.pack(path, query.changed, paths).await?;

@@ -34,7 +34,8 @@ pub(in crate::commands) async fn diff(
     let node = context.node().await?;
     if arguments.patch {
         let doing = node.diff_patch(&workspace, &query);
-        printer.raw(&printer.while_waiting("Comparing", doing).await?)?;
+        let patch = printer.while_waiting("Comparing", doing).await?;
+        printer.raw(&printer.shown_bytes(patch.into()))?;
         return Ok(0);
     }
     let result = printer.while_waiting("Comparing", node.diff(&workspace, &query)).await?;
@@ -184,6 +185,23 @@ fn lines(patch: &str) -> (u64, u64) {
     (plus, minus)
 }
 
+/// A patch, escaped and with the colours of one.
+pub(in crate::commands) fn coloured(printer: Printer, patch: &str) -> String {
+    let mut text = String::new();
+    for line in patch.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        let line = printer.shown(line);
+        let _ = match line.as_bytes().first() {
+            Some(b'+') => write!(text, "{}{end}", line.green()),
+            Some(b'-') => write!(text, "{}{end}", line.red()),
+            Some(b'@') => write!(text, "{}{end}", line.cyan()),
+            Some(b'd' | b'n' | b'o' | b'r' | b's') => write!(text, "{}{end}", line.bold()),
+            _ => write!(text, "{line}{end}"),
+        };
+    }
+    text
+}
+
 /// Patches, and between them, as remarks that `git apply` and ours pass over, what has none.
 fn patches(printer: Printer, result: &DiffResult, shown: &[Shown]) -> Result<(), CommandError> {
     let mut text = String::new();
@@ -196,20 +214,7 @@ fn patches(printer: Printer, result: &DiffResult, shown: &[Shown]) -> Result<(),
                     let remark = format!("# {path}: {}{}", word(entry), marks(entry));
                     let _ = writeln!(text, "{}", remark.yellow());
                 }
-                for line in entry.text_patch.as_deref().unwrap_or_default().split_inclusive('\n') {
-                    let (line, end) =
-                        line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
-                    let line = printer.shown(line);
-                    let _ = match line.as_bytes().first() {
-                        Some(b'+') => write!(text, "{}{end}", line.green()),
-                        Some(b'-') => write!(text, "{}{end}", line.red()),
-                        Some(b'@') => write!(text, "{}{end}", line.cyan()),
-                        Some(b'd' | b'n' | b'o' | b'r' | b's') => {
-                            write!(text, "{}{end}", line.bold())
-                        }
-                        _ => write!(text, "{line}{end}"),
-                    };
-                }
+                text += &coloured(printer, entry.text_patch.as_deref().unwrap_or_default());
             }
             Shown::Folded { path, entries, bytes, is_new } => {
                 let remark = format!("# {}", folded(printer, path, *entries, *bytes, *is_new));

@@ -4,6 +4,7 @@ use pyro_client::{Plan, Pulled};
 use pyro_core::Problem;
 use serde_json::json;
 
+use super::choose;
 use crate::{
     arguments::SyncPullArguments, context::Context, error::CommandError, printer::Printer,
 };
@@ -16,19 +17,20 @@ pub(in crate::commands) async fn pull(
     let workspace = context.workspace(&arguments.workspace)?;
     let (node, to, no_start) = (context.node().await?, &arguments.to, arguments.no_start);
     let planning = node.plan_pull(&workspace, &arguments.paths, to, no_start);
-    let mut plans = printer.while_waiting("Comparing", planning).await?;
-    if arguments.force {
-        for pulled in plans.iter_mut().filter(|it| it.plan == Plan::Conflict) {
-            let is_gone = pulled.entry.status == "deleted";
-            pulled.plan = if is_gone { Plan::Remove } else { Plan::Write };
-        }
+    let mut plan = printer.while_waiting("Comparing", planning).await?;
+    if arguments.interactive {
+        choose::choose(context, &node, &workspace, &mut plan.pulled, no_start).await?;
     }
+    if arguments.force {
+        plan.pulled.iter_mut().for_each(Pulled::force);
+    }
+    let plans = plan.pulled.clone();
     let conflicts: Vec<&Pulled> = plans.iter().filter(|it| it.plan == Plan::Conflict).collect();
     let refused = !conflicts.is_empty() && !arguments.check && !arguments.skip_conflicts;
     if refused {
         let names: Vec<String> = conflicts.iter().take(10).map(|it| it.path.clone()).collect();
         let text = format!(
-            "{} of this host changed since the workspace began: {}",
+            "{} of this host changed since the workspace began, or since they were taken last: {}",
             if conflicts.len() == 1 {
                 "1 path".into()
             } else {
@@ -38,12 +40,13 @@ pub(in crate::commands) async fn pull(
         );
         return Err(Problem::conflict("pull_conflict", text)
             .hint(
-                "--check shows all; --skip-conflicts takes the rest; name paths to take only those",
+                "--check shows all, --interactive asks; --skip-conflicts takes the rest; name paths to \
+                 take only those",
             )
             .into());
     }
     if !arguments.check {
-        let pulling = node.pull(&workspace, &plans, to, no_start);
+        let pulling = node.pull(&workspace, plan, to, no_start);
         printer.while_waiting("Taking home", pulling).await?;
     }
     if printer.json {
