@@ -5,6 +5,7 @@
 //! how its errors are shown. Everything blocks.
 
 mod beneath;
+mod draft;
 mod error;
 #[cfg(feature = "host")]
 pub mod host;
@@ -19,6 +20,7 @@ mod unpack;
 mod walk;
 mod writer;
 
+pub use draft::{draft_name, is_draft};
 pub use error::Error;
 pub use limits::{Limits, Tally};
 pub use member::Kind;

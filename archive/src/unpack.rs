@@ -24,6 +24,7 @@ use crate::reader::Reader;
 use crate::removal::{list, remove};
 use crate::walk::kind;
 use crate::{Cancel, Error, Exclude, Limits, Progress, SafeName, Tally};
+use crate::{draft_name, is_draft};
 
 /// What happens to what is there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -429,6 +430,10 @@ impl Unpacker<'_, '_> {
             let failed = |source| Error::Unremovable { member: shown(&above), source };
             let directory = open_directory(self.root, &above, false).map_err(failed)?;
             for name in list(directory.as_fd()).map_err(failed)? {
+                // Somebody else's, on its way.
+                if is_draft(&name) {
+                    continue;
+                }
                 let mut whole = above.clone();
                 if !whole.is_empty() {
                     whole.push(b'/');
@@ -477,11 +482,10 @@ fn temporary_name(random: &mut Vec<u8>) -> Result<Vec<u8>, Errno> {
             return Err(Errno::AGAIN);
         }
     }
-    let mut name = b".pyro-".to_vec();
-    for byte in random.drain(random.len() - 16..) {
-        name.extend([byte >> 4, byte & 15].map(|half| b"0123456789abcdef"[usize::from(half)]));
-    }
-    Ok(name)
+    let mut chance = [0; 16];
+    chance.copy_from_slice(&random[random.len() - 16..]);
+    random.truncate(random.len() - 16);
+    Ok(draft_name(&chance))
 }
 
 /// What is not placed is removed.

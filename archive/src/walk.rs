@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::beneath::{open_child, open_directory};
 use crate::error::shown;
+use crate::is_draft;
 use crate::member::Kind;
 use crate::name::PATH_MAX;
 
@@ -154,7 +155,7 @@ impl<'a> Walk<'a> {
             let entry =
                 entry.map_err(|source| Error::Unreadable { member: shown(&self.path), source })?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
+            if name == b"." || name == b".." || is_draft(name) {
                 continue;
             }
             let of = match entry.file_type() {

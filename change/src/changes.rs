@@ -96,7 +96,8 @@ pub struct Tally {
     pub truncated: bool,
 }
 
-/// Tells what is different: depth first, siblings sorted by their bytes. Directories are told where they
+/// Tells what is different: depth first, siblings sorted by their bytes; and after that untouched names of
+/// files that changed by another of theirs. Directories are told where they
 /// are new and empty, went and were empty, became something else, or have another mode. A change of time
 /// alone is none.
 pub fn changes(
@@ -106,7 +107,7 @@ pub fn changes(
     tell: &mut dyn FnMut(Change) -> io::Result<()>,
 ) -> io::Result<Tally> {
     if !options.renames {
-        return Walk { now, was, options, patches: 0, tally: Tally::default(), tell }.go();
+        return walk(now, was, options, tell);
     }
     let mut all = Vec::new();
     let exact = Options { digests: true, ..options.clone() };
@@ -114,15 +115,23 @@ pub fn changes(
         all.push(change);
         Ok(())
     };
-    let mut tally =
-        Walk { now, was, options: &exact, patches: 0, tally: Tally::default(), tell: &mut keep }
-            .go()?;
+    let mut tally = walk(now, was, &exact, &mut keep)?;
     let all = renamed(all);
     tally.entries = all.len() as u64;
     for change in all {
         tell(change)?;
     }
     Ok(tally)
+}
+
+fn walk(
+    now: Side<'_>,
+    was: Side<'_>,
+    options: &Options,
+    tell: &mut dyn FnMut(Change) -> io::Result<()>,
+) -> io::Result<Tally> {
+    let (tally, shared) = (Tally::default(), Shared::default());
+    Walk { now, was, options, patches: 0, tally, tell, shared }.go()
 }
 
 /// How a path is gone into.
@@ -142,6 +151,16 @@ struct Walk<'a> {
     patches: u64,
     tally: Tally,
     tell: &'a mut dyn FnMut(Change) -> io::Result<()>,
+    shared: Shared,
+}
+
+/// Files that had several names.
+#[derive(Default)]
+struct Shared {
+    /// Those of which one was looked at.
+    inodes: HashSet<u64>,
+    /// The names that were.
+    seen: HashSet<Vec<u8>>,
 }
 
 impl Walk<'_> {
@@ -156,7 +175,42 @@ impl Walk<'_> {
             let inner = self.look(&path, way)?;
             rest.extend(inner.into_iter().rev());
         }
+        self.others()?;
         Ok(self.tally)
+    }
+
+    /// Looks at the other names of files that may have changed by one. Among paths that are wanted, any
+    /// may be such a name: of those that are not nothing was looked at.
+    fn others(&mut self) -> io::Result<()> {
+        let layers = [self.now.layer, self.was.layer];
+        let any_inode = !self.options.paths.is_empty();
+        if self.shared.inodes.is_empty() && !any_inode {
+            return Ok(());
+        }
+        let mut may_be = false;
+        for layer in layers.into_iter().flatten() {
+            may_be |= layer.has_shared()?;
+        }
+        let mut rest = if may_be { vec![Vec::new()] } else { Vec::new() };
+        while let Some(path) = rest.pop() {
+            let Some(was) = self.was.merged.meta(&path)?.filter(|_| self.is_wanted(&path)) else {
+                continue;
+            };
+            let is_one = was.kind == Kind::Regular && was.links > 1;
+            if was.kind == Kind::Directory {
+                let names = self.was.merged.names(&path)?;
+                rest.extend(names.iter().rev().filter_map(|name| joined(&path, name)));
+            } else if is_one
+                && (any_inode || self.shared.inodes.contains(&was.inode))
+                && !self.shared.seen.contains(&path)
+            {
+                self.look(&path, Way::Touched)?;
+            }
+            if self.tally.truncated {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a path may hold something that is wanted.
@@ -185,6 +239,10 @@ impl Walk<'_> {
         }
         let is = self.now.merged.meta(path)?;
         let was = self.was.merged.meta(path)?;
+        if let Some(was) = was.as_ref().filter(|was| was.kind == Kind::Regular && was.links > 1) {
+            self.shared.inodes.insert(was.inode);
+            self.shared.seen.insert(path.to_vec());
+        }
         let directory =
             |meta: &Option<Meta>| meta.as_ref().is_some_and(|it| it.kind == Kind::Directory);
         let (is_directory, was_directory) = (directory(&is), directory(&was));

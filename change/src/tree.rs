@@ -32,6 +32,8 @@ pub struct Meta {
     pub gid: u32,
     /// Names it has.
     pub links: u64,
+    /// The same for all of them, and another for every other file of its tree.
+    pub inode: u64,
     /// Of a symlink.
     pub link_target: Option<Vec<u8>>,
 }
@@ -67,4 +69,7 @@ pub trait Layer {
     /// The names in a directory of this layer, sorted by their bytes, and what they say. Nothing where the
     /// layer has no such directory.
     fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>>;
+    /// Whether a file of several names may have changed by one of them, of which the others, untouched, do
+    /// not tell (an overlay's index).
+    fn has_shared(&self) -> io::Result<bool>;
 }

@@ -56,6 +56,7 @@ impl Tree for Directory {
             uid: found.uid(),
             gid: found.gid(),
             links: found.nlink(),
+            inode: found.ino(),
             link_target: target.map(|target| target.into_os_string().into_vec()),
         }))
     }
@@ -80,6 +81,10 @@ struct Touched<'a> {
 }
 
 impl Layer for Touched<'_> {
+    fn has_shared(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
         let mut names = BTreeMap::new();
         for name in self.was.names(path).unwrap_or_default() {
@@ -208,6 +213,10 @@ fn every_kind_of_change_is_told() {
 /// A layer in which one file of many was touched.
 struct One;
 impl Layer for One {
+    fn has_shared(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
         Ok(match path {
             b"" => vec![(b"many".to_vec(), Marker::Merged)],
@@ -215,6 +224,56 @@ impl Layer for One {
             _ => Vec::new(),
         })
     }
+}
+
+/// A layer that was touched by one name.
+struct Only(&'static [u8], Marker);
+impl Layer for Only {
+    fn has_shared(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
+        Ok(if path.is_empty() { vec![(self.0.to_vec(), self.1)] } else { Vec::new() })
+    }
+}
+
+#[test]
+fn what_changed_by_another_of_its_names_is_told() {
+    let (_home, was, now) = trees();
+    for root in [&was, &now] {
+        put(root, "a", b"first\n");
+        fs::create_dir(root.join("deep")).unwrap();
+        fs::hard_link(root.join("a"), root.join("deep/b")).unwrap();
+        // Another file of several names, of which none was touched.
+        put(root, "deep/c", b"same");
+        fs::hard_link(root.join("deep/c"), root.join("d")).unwrap();
+    }
+    fs::write(now.join("a"), b"second\n").unwrap();
+    let compare = |marker, paths: &[&[u8]]| {
+        let (now, was) = (Directory::new(&now), Directory::new(&was));
+        let layer = Only(b"a", marker);
+        let options = Options { paths: paths.iter().map(|it| it.to_vec()).collect(), ..options() };
+        let (is, had) =
+            (Side { merged: &now, layer: Some(&layer) }, Side { merged: &was, layer: None });
+        let mut all = Vec::new();
+        changes(is, had, &options, &mut |change| {
+            all.push(change);
+            Ok(())
+        })
+        .unwrap();
+        all
+    };
+    let all = compare(Marker::File, &[]);
+    assert_eq!(told(&all), ["Modified a", "Modified deep/b"]);
+    assert_eq!(
+        all[1].patch.as_deref().map(<[u8]>::len),
+        all[0].patch.as_deref().map(|it| it.len() + 4 * 5)
+    );
+    assert_eq!(told(&compare(Marker::File, &[b"deep"])), ["Modified deep/b"]);
+    // The name by which it changed is gone since.
+    fs::remove_file(now.join("a")).unwrap();
+    assert_eq!(told(&compare(Marker::Hidden, &[])), ["Deleted a", "Modified deep/b"]);
 }
 
 #[test]
@@ -243,7 +302,17 @@ impl Tree for Deep {
     fn meta(&self, _: &[u8]) -> io::Result<Option<Meta>> {
         let (kind, link_target) = (Kind::Directory, None);
         let (mtime, links) = ((0, 0), 1);
-        Ok(Some(Meta { kind, size: 0, mode: 0o755, mtime, uid: 0, gid: 0, links, link_target }))
+        Ok(Some(Meta {
+            kind,
+            size: 0,
+            mode: 0o755,
+            mtime,
+            uid: 0,
+            gid: 0,
+            links,
+            inode: 1,
+            link_target,
+        }))
     }
     fn names(&self, _: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         Ok(vec![b"d".to_vec()])

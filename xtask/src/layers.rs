@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pyro-relay", &["pyro-core"]),
     ("pyro-link", &["pyro-wire", "pyro-session", "pyro-core", "pyro-directory"]),
     ("pyro-image", &["pyro-archive", "pyro-core", "pyro-directory"]),
-    ("pyro-disk", &["pyro-change"]),
+    ("pyro-disk", &["pyro-archive", "pyro-change"]),
     ("pyro-store", &["pyro-core", "pyro-directory"]),
     ("pyro-vmm", &["pyro-core", "pyro-directory"]),
     ("pyro-keeper", &["pyro-core", "pyro-directory"]),

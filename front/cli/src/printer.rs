@@ -9,11 +9,16 @@ use std::{
 
 use clap::builder::StyledStr;
 use owo_colors::OwoColorize;
+use pyro_client::Carried;
 use pyro_core::Problem;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{error::CommandError, output::escape, progress::Progress};
+use crate::{
+    error::CommandError,
+    output::{escape, units},
+    progress::Progress,
+};
 
 /// How long something may take before a terminal is told that it is being done.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -149,6 +154,32 @@ impl Printer {
         }
         let _spinner = Progress::spinner(doing);
         future.await
+    }
+
+    /// The same of something that carries bytes, which are told as they go.
+    pub(crate) async fn while_carrying<T>(
+        self,
+        doing: &str,
+        carried: &Carried,
+        future: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(future);
+        if !self.shows_progress() {
+            return future.await;
+        }
+        if let Ok(done) = tokio::time::timeout(SILENCE, &mut future).await {
+            return done;
+        }
+        let mut spinner = Progress::spinner(doing);
+        let mut tick = tokio::time::interval(SILENCE);
+        loop {
+            tokio::select! {
+                done = &mut future => return done,
+                _ = tick.tick() => {
+                    spinner.step(&format!("{doing}: {}", units::bytes(carried.bytes())), None);
+                }
+            }
+        }
     }
 
     pub(crate) fn on_stderr(self, text: &str) -> Cow<'_, str> {

@@ -1,6 +1,6 @@
 //! Files of this host into a workspace, and a workspace's onto this host.
 
-use pyro_client::{ExportQuery, FilePath, Format, Push, Rules};
+use pyro_client::{Carried, ExportQuery, FilePath, Format, Push, Rules};
 use pyro_core::Problem;
 use serde_json::json;
 
@@ -22,7 +22,9 @@ pub(crate) async fn push(call: &Call) -> Result<Answer, Problem> {
     };
     call.progress.tell("sending files").await;
     let from = source.clone();
-    let sending = async move { node.push_files(&workspace, &from, &destination, push).await };
+    let sending = async move {
+        node.push_files(&workspace, &from, &destination, push, &Carried::default()).await
+    };
     let pushed = call.within("sending the files", sending).await?;
     let removed = match pushed.removed_count {
         0 => String::new(),
@@ -65,7 +67,8 @@ pub(crate) async fn export(call: &Call) -> Result<Answer, Problem> {
     call.progress.tell("exporting files").await;
     let (path, to) = (query.path.path.clone(), output.clone());
     let export = async move {
-        let exported = node.export_files(&workspace, &query, &to, format, false).await?;
+        let exported =
+            node.export_files(&workspace, &query, &to, format, false, &Carried::default()).await?;
         Ok((exported, node.workspace(&workspace).await?))
     };
     let (exported, status) = call.within("the export", export).await?;

@@ -176,6 +176,9 @@ pub fn mount_workspace_disk() -> Result<(), DriveError> {
     ] {
         make_directory(Path::new(workload::DISK).join(name))?;
     }
+    if !workload::is_mounted(Path::new(workload::WORKSPACE)) {
+        crate::files::remove_drafts(Path::new(workload::DISK));
+    }
     Ok(())
 }
 

@@ -6,8 +6,15 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -17,7 +24,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use pyro_api::{ARTIFACT_HEADER, ErrorBody, PROBLEM_TRAILER, Problem, UnpackedFiles};
 use pyro_archive::{
-    PackOptions, SafeName, UnpackOptions,
+    Limits, PackOptions, SafeName, UnpackOptions,
     host::{Source, StreamOptions},
 };
 pub use pyro_archive::{
@@ -29,13 +36,33 @@ use tokio::sync::mpsc;
 use crate::{
     ClientError, FilePath, Node,
     connection::{Call, with_query},
+    draft::Draft,
     files::{flag, route},
 };
 
 /// Of one piece of a tar, bytes.
 const PIECE: usize = 256 << 10;
+/// Of names in one tar, bytes.
+const MOST_NAME_BYTES: u64 = 256 << 20;
+/// What is left free of a file system that is larger than a hundred times that, bytes.
+const LEFT_FREE: u64 = 256 << 20;
 /// Pieces that wait.
 const QUEUE: usize = 4;
+
+/// How much went so far of what is carried.
+#[derive(Clone, Debug, Default)]
+pub struct Carried(Arc<AtomicU64>);
+
+impl Carried {
+    /// Bytes of the tar.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
 
 /// What is taken out of a workspace.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -122,11 +149,13 @@ impl ArchiveStream {
     /// Gives all of it to something that blocks, and that one's result, or why the stream broke off.
     async fn into_blocking<T: Send + 'static>(
         mut self,
+        carried: &Carried,
         work: impl FnOnce(&mut dyn Read) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, ClientError> {
         let (feed, pieces) = mpsc::channel(QUEUE);
+        let carried = carried.clone();
         let working = tokio::task::spawn_blocking(move || {
-            work(&mut Received { pieces, piece: Bytes::new(), ended: false })
+            work(&mut Received { pieces, piece: Bytes::new(), ended: false, carried })
         });
         let feeding = async move {
             loop {
@@ -155,6 +184,7 @@ struct Received {
     pieces: mpsc::Receiver<Option<Bytes>>,
     piece: Bytes,
     ended: bool,
+    carried: Carried,
 }
 
 impl Read for Received {
@@ -168,6 +198,7 @@ impl Read for Received {
         }
         let length = self.piece.len().min(buffer.len());
         buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        self.carried.add(length);
         Ok(length)
     }
 }
@@ -176,6 +207,7 @@ impl Read for Received {
 struct Sending {
     pieces: mpsc::Sender<Bytes>,
     piece: Vec<u8>,
+    carried: Carried,
 }
 
 impl Write for Sending {
@@ -192,6 +224,7 @@ impl Write for Sending {
         if piece.is_empty() {
             return Ok(());
         }
+        self.carried.add(piece.len());
         self.pieces.blocking_send(piece.into()).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
@@ -215,13 +248,14 @@ impl Node {
         source: &Path,
         destination: &FilePath,
         push: Push,
+        carried: &Carried,
     ) -> Result<UnpackedFiles, ClientError> {
         let source = Source::open(source)?;
         let Push { delete, rules, no_start } = push;
         let pack = move |sink: &mut dyn Write| {
             source.stream(StreamOptions { rules, ..StreamOptions::default() }, sink)
         };
-        self.send_tar(workspace, destination, delete, no_start, pack).await
+        self.send_tar(workspace, destination, (delete, no_start), carried, pack).await
     }
 
     /// The same for one file or symlink of this host, under a name.
@@ -231,6 +265,7 @@ impl Node {
         source: &Path,
         destination: &FilePath,
         name: &[u8],
+        carried: &Carried,
     ) -> Result<UnpackedFiles, ClientError> {
         let unreadable = |error| {
             let text = format!("cannot read {}", source.display());
@@ -255,20 +290,21 @@ impl Node {
             };
             pyro_archive::pack(parent.as_fd(), options, sink)
         };
-        self.send_tar(workspace, destination, false, false, pack).await
+        self.send_tar(workspace, destination, (false, false), carried, pack).await
     }
 
     async fn send_tar(
         &self,
         workspace: &str,
         destination: &FilePath,
-        delete: bool,
-        no_start: bool,
+        (delete, no_start): (bool, bool),
+        carried: &Carried,
         pack: impl FnOnce(&mut dyn Write) -> Result<Tally, pyro_archive::Error> + Send + 'static,
     ) -> Result<UnpackedFiles, ClientError> {
         let (pieces, sent) = mpsc::channel::<Bytes>(QUEUE);
+        let carried = carried.clone();
         let packing = tokio::task::spawn_blocking(move || {
-            let mut sink = Sending { pieces, piece: Vec::new() };
+            let mut sink = Sending { pieces, piece: Vec::new(), carried };
             pack(&mut sink)?;
             let lost = |error| failed("connection_lost", "the node takes no more".into(), error);
             sink.flush().map_err(lost)?;
@@ -345,13 +381,14 @@ impl Node {
         output: &Path,
         format: Format,
         replace: bool,
+        carried: &Carried,
     ) -> Result<Exported, ClientError> {
         let place = Place::new(output, replace)?;
         let stream = self.archive(workspace, query).await?;
         let artifact_type = stream.artifact_type.clone();
         let is_directory = artifact_type == "directory";
         let tally = stream
-            .into_blocking(move |source| match format {
+            .into_blocking(carried, move |source| match format {
                 Format::Plain => place.unpack(source, is_directory),
                 Format::Tar => place.keep(source, |file| Ok(Box::new(file))),
                 Format::TarZstd => place
@@ -367,16 +404,36 @@ impl Node {
         workspace: &str,
         query: &ExportQuery,
         directory: PathBuf,
+        carried: &Carried,
     ) -> Result<Tally, ClientError> {
         let stream = self.archive(workspace, query).await?;
         stream
-            .into_blocking(move |source| {
+            .into_blocking(carried, move |source| {
                 let failed = |source| ClientError::Output { path: directory.clone(), source };
-                let root = File::open(&directory).map_err(failed)?;
-                Ok(pyro_archive::unpack(source, root.as_fd(), UnpackOptions::default())?)
+                let root = File::open(&directory).map_err(&failed)?;
+                let limits = limits(root.as_fd()).map_err(failed)?;
+                let options = UnpackOptions { limits, ..UnpackOptions::default() };
+                Ok(pyro_archive::unpack(source, root.as_fd(), options)?)
             })
             .await
     }
+}
+
+/// What a guest may send: no more than its place has room for, and leaves some. Names are remembered while
+/// they come.
+fn limits(place: BorrowedFd<'_>) -> io::Result<Limits> {
+    let there = rustix::fs::fstatvfs(place)?;
+    let size = |blocks: u64| blocks.saturating_mul(there.f_frsize);
+    let left = size(there.f_bavail).saturating_sub((size(there.f_blocks) / 100).min(LEFT_FREE));
+    let usual = Limits::default();
+    // Some file systems do not count them.
+    let entries = if there.f_files == 0 { usual.entries } else { there.f_favail };
+    Ok(Limits {
+        entries: entries.min(usual.entries),
+        name_bytes: MOST_NAME_BYTES,
+        bytes: left.min(usual.bytes),
+        ..usual
+    })
 }
 
 /// Where something of a workspace will be on this host.
@@ -403,11 +460,11 @@ impl Place {
     }
 
     /// A directory beside it, for as long as it is not whole.
-    fn draft(&self) -> Result<tempfile::TempDir, ClientError> {
+    fn draft(&self) -> Result<Draft, ClientError> {
         let parent = self.output.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         fs::create_dir_all(parent)
-            .and_then(|()| tempfile::Builder::new().prefix(".pyro-export-").tempdir_in(parent))
+            .and_then(|()| Draft::new(parent))
             .map_err(|error| self.unwritable(error))
     }
 
@@ -416,7 +473,9 @@ impl Place {
         let inner = draft.path().join("it");
         fs::create_dir(&inner).map_err(|error| self.unwritable(error))?;
         let root = File::open(&inner).map_err(|error| self.unwritable(error))?;
-        let tally = pyro_archive::unpack(source, root.as_fd(), UnpackOptions::default())?;
+        let limits = limits(root.as_fd()).map_err(|error| self.unwritable(error))?;
+        let options = UnpackOptions { limits, ..UnpackOptions::default() };
+        let tally = pyro_archive::unpack(source, root.as_fd(), options)?;
         if is_directory {
             self.publish(&inner)?;
             return Ok(tally);
@@ -444,8 +503,9 @@ impl Place {
         let draft = self.draft()?;
         let path = draft.path().join("tar");
         let file = File::create_new(&path).map_err(|error| self.unwritable(error))?;
+        let limits = limits(file.as_fd()).map_err(|error| self.unwritable(error))?;
         let mut sink = coder(file).map_err(|error| self.unwritable(error))?;
-        let tally = pyro_archive::rewrite(source, &mut sink, &pyro_archive::Limits::default())?;
+        let tally = pyro_archive::rewrite(source, &mut sink, &limits)?;
         sink.flush().map_err(|error| self.unwritable(error))?;
         drop(sink);
         self.publish(&path)?;
@@ -467,5 +527,128 @@ impl Place {
             }
         }
         fs::rename(made, &self.output).map_err(|error| self.unwritable(error))
+    }
+}
+
+#[cfg(test)]
+#[path = "../../../archive/tests/corpus/mod.rs"]
+mod corpus;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    /// All that is in a directory, with what it holds; links are not followed.
+    fn look(directory: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            let (mode, links, at) = (metadata.mode(), metadata.nlink(), metadata.mtime_nsec());
+            found.push(format!("{} {mode:o} {links} {at}", path.display()));
+            if metadata.is_dir() {
+                found.extend(look(&path));
+            } else if metadata.is_file() {
+                found.push(format!("{:?}", fs::read(&path).unwrap()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// A guest that lies in what it sends, in every way in which it is taken out.
+    #[test]
+    fn no_export_gets_out_of_its_place() {
+        let cases = corpus::cases();
+        assert!(cases.len() >= 100);
+        let mut taken = 0;
+        for (what, bytes, ..) in cases {
+            for (way, replace) in
+                [("directory", false), ("file", false), ("tar", false), ("directory", true)]
+            {
+                let home = tempfile::tempdir().unwrap();
+                let (outside, inside) = (home.path().join("outside"), home.path().join("in"));
+                fs::create_dir_all(outside.join("inner")).unwrap();
+                fs::write(outside.join("canary"), "alive").unwrap();
+                fs::create_dir(&inside).unwrap();
+                let output = inside.join("out");
+                if replace {
+                    fs::create_dir(&output).unwrap();
+                    symlink(&outside, output.join("planted")).unwrap();
+                }
+                let before = look(&outside);
+                let place = Place::new(&output, replace).unwrap();
+                let mut source = &bytes[..];
+                let done = match way {
+                    "tar" => place.keep(&mut source, |file| Ok(Box::new(file))),
+                    way => place.unpack(&mut source, way == "directory"),
+                };
+                assert_eq!(before, look(&outside), "{what}, {way}");
+                let names: Vec<_> =
+                    fs::read_dir(&inside).unwrap().map(|it| it.unwrap().file_name()).collect();
+                match done {
+                    Ok(_) => {
+                        taken += 1;
+                        assert_eq!(names, ["out"], "{what}, {way}");
+                    }
+                    Err(_) if replace => {
+                        assert_eq!(names, ["out"], "{what}, {way}");
+                        assert!(
+                            output.join("planted").is_symlink(),
+                            "{what}: what was there stays"
+                        );
+                    }
+                    Err(_) => assert_eq!(names, [""; 0], "{what}, {way}"),
+                }
+            }
+        }
+        assert!(taken > 20, "some of them are harmless: {taken}");
+    }
+
+    /// Sends members without end, and counts what was asked of it.
+    struct Endless {
+        left: Vec<u8>,
+        number: u64,
+        content: usize,
+    }
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.left.is_empty() {
+                self.number += 1;
+                let name = format!("{:0>80}", self.number);
+                let tar = corpus::Tar::default();
+                let tar = tar.raw(b'0', name.as_bytes(), b"", self.content as u64, |_| {});
+                self.left = tar.bytes(&vec![b'x'; self.content]).0;
+            }
+            let length = self.left.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&self.left[..length]);
+            self.left.drain(..length);
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_guest_that_sends_without_end_is_cut_off() {
+        let home = tempfile::tempdir().unwrap();
+        let usual = limits(File::open(home.path()).unwrap().as_fd()).unwrap();
+        assert!(usual.bytes > 0 && usual.entries > 0);
+        for (content, cut) in [
+            (1 << 20, Limits { bytes: 8 << 20, ..usual }),
+            (0, Limits { name_bytes: 1 << 16, ..usual }),
+        ] {
+            let home = tempfile::tempdir().unwrap();
+            let root = File::open(home.path()).unwrap();
+            let mut source = Endless { left: Vec::new(), number: 0, content };
+            let options = UnpackOptions { limits: cut, ..UnpackOptions::default() };
+            let error = pyro_archive::unpack(&mut source, root.as_fd(), options).unwrap_err();
+            assert_eq!(error.code(), "archive_too_large");
+            assert!(source.number < 2000, "{}", source.number);
+            let mut source = Endless { left: Vec::new(), number: 0, content };
+            let error = pyro_archive::rewrite(&mut source, &mut io::sink(), &cut).unwrap_err();
+            assert_eq!(error.code(), "archive_too_large");
+        }
     }
 }

@@ -21,6 +21,7 @@ mod archive;
 mod connection;
 mod disk;
 mod documents;
+mod draft;
 mod error;
 mod exec_stream;
 mod files;
@@ -40,7 +41,9 @@ mod snapshots;
 mod start;
 mod sys;
 
-pub use archive::{ArchiveStream, ExportQuery, Exported, Format, Push, Rules, Survey, Tally};
+pub use archive::{
+    ArchiveStream, Carried, ExportQuery, Exported, Format, Push, Rules, Survey, Tally,
+};
 pub use disk::DiskImage;
 pub use documents::Documents;
 pub use error::ClientError;

@@ -24,7 +24,10 @@ use rustix::fs::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{ClientError, DiffQuery, ExportQuery, FilePath, Node, pull_memory::PullMemory};
+use crate::{
+    Carried, ClientError, DiffQuery, ExportQuery, FilePath, Node, draft::Draft,
+    pull_memory::PullMemory,
+};
 
 /// The longest list of names in one call, bytes.
 const LONGEST_QUERY: usize = 32 << 10;
@@ -135,17 +138,15 @@ impl Node {
         plan: PullPlan,
         directory: &Path,
         no_start: bool,
+        carried: &Carried,
     ) -> Result<(), ClientError> {
         let PullPlan { pulled: plans, mut memory, restored } = plan;
         let written = of(&plans, Plan::Write);
-        let draft = tempfile::Builder::new()
-            .prefix(".pyro-pull-")
-            .tempdir_in(directory)
-            .map_err(here_failed(directory, b""))?;
+        let draft = Draft::new(directory).map_err(here_failed(directory, b""))?;
         for paths in in_calls(written) {
             let query =
                 ExportQuery { path: FilePath::from("/workspace"), changed: false, paths, no_start };
-            self.unpack_into(workspace, &query, draft.path().to_owned()).await?;
+            self.unpack_into(workspace, &query, draft.path().to_owned(), carried).await?;
         }
         let directory = directory.to_owned();
         let known: Vec<_> =

@@ -5,7 +5,10 @@
 //! where it came from. What hides a name is a character device 0:0, in either layer. Origins are for the
 //! kernel's own inode numbers and are not looked at.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     DiskError,
@@ -47,6 +50,10 @@ impl Place {
 pub(crate) struct Overlay {
     pub(crate) upper: Option<Top>,
     pub(crate) lower: Option<Top>,
+    /// Names by which the kernel finds what was copied up of files of several names.
+    index: Option<Top>,
+    /// Of those, by their inode in the lower layer, what they are in the upper one.
+    shared: Arc<OnceLock<HashMap<u64, u64>>>,
 }
 
 /// What an upper directory says of what lies below.
@@ -73,7 +80,60 @@ pub(crate) fn below(volume: &Volume, directory: &Node) -> Result<Below, DiskErro
     })
 }
 
+/// The inode that a file was copied up from: a file handle (fs/overlayfs/overlayfs.h, struct `ovl_fb`) of
+/// the kind that squashfs gives, with its inode's number and generation.
+fn origin(handle: &[u8]) -> Option<u64> {
+    const MAGIC: u8 = 0xfb;
+    const BIG_ENDIAN: u8 = 1;
+    const INODE_AND_GENERATION: u8 = 1;
+    const HEAD: usize = 5 + 16;
+    let [0, MAGIC, _, flags, INODE_AND_GENERATION, ..] = *handle else { return None };
+    let number = handle.get(HEAD..HEAD + 4)?.try_into().ok()?;
+    let is_big = flags & BIG_ENDIAN != 0;
+    Some(if is_big { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) }.into())
+}
+
 impl Overlay {
+    pub(crate) fn new(upper: Option<Top>, lower: Option<Top>) -> Self {
+        Self { upper, lower, index: None, shared: Arc::default() }
+    }
+
+    pub(crate) fn with_index(self, index: Option<Top>) -> Self {
+        Self { index, ..self }
+    }
+
+    /// Files of several names in the lower layer that were copied up.
+    pub(crate) fn shared(&self) -> Result<&HashMap<u64, u64>, DiskError> {
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared);
+        }
+        let mut shared = HashMap::new();
+        if let Some(index) = &self.index {
+            for name in index.volume.names(&index.root)?.iter() {
+                let node = index.volume.node(name.id)?;
+                let handle = match node.is_directory() || node.is_whiteout {
+                    true => None,
+                    false => index.volume.overlay_attribute(&node, b"origin")?,
+                };
+                if let Some(inode) = handle.as_deref().and_then(origin) {
+                    shared.insert(inode, node.id);
+                }
+            }
+        }
+        Ok(self.shared.get_or_init(|| shared))
+    }
+
+    /// What became of a file of the lower layer by another of its names.
+    fn changed_by_another_name(&self, lower: &Node) -> Result<Option<Node>, DiskError> {
+        match &self.index {
+            Some(index) if lower.meta.links > 1 && !lower.is_directory() => {
+                let id = self.shared()?.get(&lower.meta.inode);
+                id.map(|id| index.volume.node(*id)).transpose()
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The root of both; none where there is no layer.
     pub(crate) fn root(&self) -> Option<Place> {
         let of = |top: &Option<Top>| top.as_ref().map(|top| top.root.clone());
@@ -128,7 +188,10 @@ impl Overlay {
             }
             None => {
                 let lower = in_layer(&self.lower, &parent.lower)?.filter(|node| !node.is_whiteout);
-                Ok(lower.map(|node| Place { upper: None, lower: Some(node) }))
+                let Some(node) = lower else { return Ok(None) };
+                let upper = self.changed_by_another_name(&node)?;
+                let lower = upper.is_none().then_some(node);
+                Ok(Some(Place { upper, lower }))
             }
         }
     }
@@ -152,6 +215,9 @@ impl Overlay {
         };
         let mut names = Vec::new();
         loop {
+            // What its guest was writing when it died.
+            let is_draft = |name: &&Name| pyro_archive::is_draft(&name.bytes);
+            while above.next_if(is_draft).is_some() {}
             let (name, top) = match (above.peek(), below.peek()) {
                 (None, None) => return Ok(names),
                 (Some(a), Some(b)) if a.bytes > b.bytes => (below.next(), &self.lower),

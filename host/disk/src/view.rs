@@ -117,12 +117,15 @@ impl View {
             Some(source) => image(source, "seed image")?,
             None => None,
         };
-        let bare =
-            |name| Ok::<_, DiskError>(Overlay { upper: directory(&disk, &[name])?, lower: None });
+        let overlay = |name, lower| {
+            let overlay = Overlay::new(directory(&disk, &[name, "upper"])?, lower);
+            Ok::<_, DiskError>(overlay.with_index(directory(&disk, &[name, "work", "index"])?))
+        };
+        let bare = |name| Ok::<_, DiskError>(Overlay::new(directory(&disk, &[name])?, None));
         Ok(Self {
-            baseline: Overlay { upper: None, lower: seed.clone() },
-            root: Overlay { upper: directory(&disk, &["root", "upper"])?, lower: root_lower },
-            workspace: Overlay { upper: directory(&disk, &["workspace", "upper"])?, lower: seed },
+            baseline: Overlay::new(None, seed.clone()),
+            root: overlay("root", root_lower)?,
+            workspace: overlay("workspace", seed)?,
             bare: BARE
                 .into_iter()
                 .map(|(path, name)| Ok((path, bare(name)?)))

@@ -21,6 +21,7 @@ pub struct Merged<'a> {
 /// What was touched in `/workspace`.
 #[derive(Clone, Copy, Debug)]
 pub struct Upper<'a> {
+    overlay: &'a Overlay,
     top: Option<&'a Top>,
 }
 
@@ -37,7 +38,7 @@ impl View {
 
     /// Its upper layer.
     pub fn workspace_layer(&self) -> Upper<'_> {
-        Upper { top: self.workspace.upper.as_ref() }
+        Upper { overlay: &self.workspace, top: self.workspace.upper.as_ref() }
     }
 }
 
@@ -127,6 +128,10 @@ impl Read for Content<'_> {
 }
 
 impl Layer for Upper<'_> {
+    fn has_shared(&self) -> io::Result<bool> {
+        Ok(!self.overlay.shared()?.is_empty())
+    }
+
     fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
         let Some(top) = self.top else { return Ok(Vec::new()) };
         let mut directory = top.root.clone();
@@ -138,7 +143,7 @@ impl Layer for Upper<'_> {
         }
         let names = top.volume.names(&directory)?;
         let mut touched = Vec::with_capacity(names.len());
-        for name in names.iter() {
+        for name in names.iter().filter(|name| !pyro_archive::is_draft(&name.bytes)) {
             let node = top.volume.node(name.id)?;
             let marker = if node.is_whiteout {
                 Marker::Hidden

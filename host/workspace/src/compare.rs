@@ -255,12 +255,23 @@ fn differences(
         Ok(())
     };
     let tally = changes(now, was, &options, &mut tell);
+    in_order(&mut told);
     match tally {
         Ok(tally) => Ok((told, tally.truncated)),
         Err(_) if is_too_much => Ok((told, true)),
         Err(error) => Err(error
             .downcast::<DiskError>()
             .unwrap_or_else(|source| DiskError::Read { what: "workspace's disks", source })),
+    }
+}
+
+/// Depth first, siblings by their bytes.
+pub(crate) fn in_order(changes: &mut [Changed]) {
+    let names = |change: &Changed| {
+        change.path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    if !changes.is_sorted_by_key(names) {
+        changes.sort_by_cached_key(names);
     }
 }
 

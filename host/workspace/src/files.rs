@@ -13,7 +13,7 @@ use pyro_wire::{
 
 use tokio::sync::mpsc;
 
-use crate::{LinkError, error::WorkspaceError, exec::InUseGuard, owner::Handle};
+use crate::{LinkError, compare::in_order, error::WorkspaceError, exec::InUseGuard, owner::Handle};
 
 /// Names and texts that are kept of one answer, bytes.
 pub(crate) const MOST_TEXT: usize = 64 << 20;
@@ -499,7 +499,10 @@ impl Files {
                         }
                         changes.push(changed(change));
                     }
-                    file_outcome::Result::Changes(tally) => return Ok((changes, tally.truncated)),
+                    file_outcome::Result::Changes(tally) => {
+                        in_order(&mut changes);
+                        return Ok((changes, tally.truncated));
+                    }
                     _ => return Err(mismatch(DOING)),
                 },
             }

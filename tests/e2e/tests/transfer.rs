@@ -297,3 +297,26 @@ fn a_person_chooses_what_is_taken_home() {
     has("c", "mine");
     assert_eq!(names(&here), ["a", "b", "c", "d", "e", "f"]);
 }
+
+#[test]
+fn what_this_host_has_no_room_for_is_not_taken_out() {
+    let home = Home::new();
+    let workspace = home.workspace("debian:12");
+    workspace.sh("head -c 40M /dev/urandom > much; truncate -s 1G hole; seq 5 > little").ok();
+    let script = format!(
+        "mkdir -p room; mount -t tmpfs -o size=32m room room
+         for format in dir tar tar.zst; do
+             code=0
+             \"$PYRO\" export {id} --output room/out --format $format 2> said || code=$?
+             cat said; test $code = 1
+             grep -q -e 'room' -e 'more than' said
+             test \"$(ls -A room)\" = ''
+         done
+         \"$PYRO\" export {id} little --output room/little
+         \"$PYRO\" export {id} hole --output room/hole
+         test $(wc -l < room/little) = 5
+         test $(stat -c %s room/hole) = 1073741824",
+        id = workspace.id()
+    );
+    home.sh_in_own_mounts(&script).ok();
+}

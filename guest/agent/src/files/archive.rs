@@ -18,6 +18,7 @@ use rustix::{
 use super::{
     changes,
     conversation::{Ending, Input, Output},
+    drafts::Drafting,
     list::entry_at,
     root::{Root, refused},
 };
@@ -72,6 +73,7 @@ pub(super) fn unpack(
         owner: Some((0, 0)),
         ..UnpackOptions::default()
     };
+    let _drafting = Drafting::begin();
     let mut source = BufReader::with_capacity(READ, input);
     let tally = pyro_archive::unpack(&mut source, directory.as_fd(), options)
         .map_err(|error| told(&error))?;

@@ -46,7 +46,10 @@ fn compare(
     let open = |path: String| Directory::open(&path).map_err(unreadable);
     let now = open(workload::WORKSPACE.to_owned())?;
     let was = open(drives::seed())?;
-    let upper = open(format!("{}/workspace/upper", workload::DISK))?;
+    let upper = Upper {
+        directory: open(format!("{}/workspace/upper", workload::DISK))?,
+        index: open(format!("{}/workspace/work", workload::DISK))?,
+    };
     let now_side = Side { merged: &now, layer: Some(&upper) };
     let was_side = Side { merged: &was, layer: None };
     changes(now_side, was_side, options, tell).map_err(unreadable)
@@ -212,6 +215,7 @@ impl Tree for Directory {
             uid: about.st_uid,
             gid: about.st_gid,
             links: about.st_nlink,
+            inode: about.st_ino,
             link_target,
         }))
     }
@@ -229,9 +233,22 @@ impl Tree for Directory {
 }
 
 /// The upper layer of the overlay that `/workspace` is.
-impl Layer for Directory {
+struct Upper {
+    directory: Directory,
+    /// Where the kernel keeps its index in.
+    index: Directory,
+}
+
+impl Layer for Upper {
+    fn has_shared(&self) -> io::Result<bool> {
+        Ok(match self.index.found(b"index")? {
+            Some(index) => !names(&index)?.is_empty(),
+            None => false,
+        })
+    }
+
     fn touched(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, Marker)>> {
-        let Some(directory) = self.found(path)? else { return Ok(Vec::new()) };
+        let Some(directory) = self.directory.found(path)? else { return Ok(Vec::new()) };
         let mut touched = Vec::new();
         for name in names(&directory)? {
             let Ok(found) = statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };

@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use pyro_archive::is_draft;
 use pyro_wire::{
     FileEntries, FileEntry, FileKind, FileTally, ListFiles, StatFile, file_outcome,
     reply::Result as Answer,
@@ -99,14 +100,14 @@ impl Level {
     }
 }
 
-/// The names in a directory, sorted.
+/// The names in a directory, sorted; without those of what is being written.
 pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = openat(directory, ".", flags, Mode::empty())?;
     let mut names = Vec::new();
     for entry in Dir::new(readable)? {
         let name = entry?.file_name().to_owned();
-        if !matches!(name.as_bytes(), b"." | b"..") {
+        if !matches!(name.as_bytes(), b"." | b"..") && !is_draft(name.as_bytes()) {
             names.push(name);
         }
     }

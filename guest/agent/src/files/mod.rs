@@ -16,6 +16,7 @@ mod archive;
 mod arrange;
 mod changes;
 mod conversation;
+mod drafts;
 mod entry;
 mod lines;
 mod list;
@@ -26,3 +27,4 @@ mod search;
 mod write;
 
 pub use conversation::{is_file_call, serve};
+pub use drafts::remove_drafts;

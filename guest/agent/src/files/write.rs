@@ -16,6 +16,7 @@ use rustix::{
 
 use super::{
     conversation::{Ending, Input, Output},
+    drafts::Drafting,
     list::entry_at,
     root::{Root, Spot, refused},
 };
@@ -97,12 +98,13 @@ fn replaced(content: &[u8], call: &EditFile) -> Result<(Vec<u8>, usize), FilePro
 
 /// A file that is being written, beside where it will be: nobody takes its name for anything else, and it
 /// goes where it is not published. Without a name (`O_TMPFILE`) it could not be: an overlay knows of no
-/// such files. A machine that is killed in the middle leaves it.
+/// such files. What a machine that is killed in the middle leaves is removed at the next start.
 pub(super) struct Draft {
     pub(super) file: File,
     spot: Spot,
-    name: String,
+    name: Vec<u8>,
     published: bool,
+    _drafting: Drafting,
 }
 
 impl Draft {
@@ -124,13 +126,14 @@ impl Draft {
     }
 
     fn open(spot: Spot) -> io::Result<Self> {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
-        let name = format!(".pyro-draft-{:016x}", u64::from_le_bytes(random));
+        let mut chance = [0; 16];
+        rustix::rand::getrandom(&mut chance, GetRandomFlags::empty())?;
+        let name = pyro_archive::draft_name(&chance);
+        let drafting = Drafting::begin();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let private = Mode::RUSR | Mode::WUSR;
         let file = openat(&spot.directory, &name, flags | OFlags::CLOEXEC, private)?.into();
-        Ok(Self { file, spot, name, published: false })
+        Ok(Self { file, spot, name, published: false, _drafting: drafting })
     }
 
     fn own(&self, there: Option<&Stat>, mode: u32) -> io::Result<()> {
@@ -146,7 +149,7 @@ impl Draft {
     pub(super) fn publish(mut self, replace: bool) -> io::Result<()> {
         let Spot { directory, name } = &self.spot;
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        renameat_with(directory, self.name.as_str(), directory, name, flags)?;
+        renameat_with(directory, &*self.name, directory, name, flags)?;
         self.published = true;
         Ok(())
     }
@@ -155,7 +158,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
-            let _ = unlinkat(&self.spot.directory, self.name.as_str(), AtFlags::empty());
+            let _ = unlinkat(&self.spot.directory, &*self.name, AtFlags::empty());
         }
     }
 }

@@ -241,6 +241,9 @@ impl Ext4 {
     }
 }
 
+/// Tells its inodes from those of an image below it.
+const OF_THE_DISK: u64 = 1 << 63;
+
 fn node_of(id: u64, inode: Vec<u8>) -> Result<Node, DiskError> {
     let half = |at| whole(le16(&inode, at));
     let word = |at| whole(le32(&inode, at));
@@ -263,6 +266,7 @@ fn node_of(id: u64, inode: Vec<u8>) -> Result<Node, DiskError> {
         uid: u32::from(half(0x78)?) << 16 | u32::from(half(0x2)?),
         gid: u32::from(half(0x7a)?) << 16 | u32::from(half(0x18)?),
         links: links.into(),
+        inode: id | OF_THE_DISK,
         link_target: None,
     };
     Ok(Node { id, meta, is_whiteout, content: inode.into() })

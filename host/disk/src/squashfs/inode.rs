@@ -63,6 +63,7 @@ fn parse(bytes: &[u8]) -> Option<(Inode, usize)> {
         uid: 0,
         gid: 0,
         links: 1,
+        inode: wide(12)?,
         link_target: None,
     };
     let mut inode = Inode {

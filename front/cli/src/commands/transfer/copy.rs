@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pyro_client::{ClientError, ExportQuery, Format, Push};
+use pyro_client::{Carried, ClientError, ExportQuery, Format, Push};
 use pyro_core::Problem;
 
 use super::{export::take_out, push::say};
@@ -106,15 +106,16 @@ async fn into(
     } else {
         PathBuf::from(path)
     };
+    let carried = Carried::default();
     let pushed = if source.is_dir() {
         let destination = file_path(whole.as_os_str());
-        let pushing = node.push_files(&workspace, source, &destination, Push::default());
-        context.printer.while_waiting("Sending", pushing).await?
+        let pushing = node.push_files(&workspace, source, &destination, Push::default(), &carried);
+        context.printer.while_carrying("Sending", &carried, pushing).await?
     } else {
         let name = name_of(&whole)?.as_bytes();
         let parent = file_path(whole.parent().unwrap_or(Path::new("")).as_os_str());
-        let pushing = node.push_file(&workspace, source, &parent, name);
-        context.printer.while_waiting("Sending", pushing).await?
+        let pushing = node.push_file(&workspace, source, &parent, name, &carried);
+        context.printer.while_carrying("Sending", &carried, pushing).await?
     };
     say(context.printer, source, &pushed)
 }

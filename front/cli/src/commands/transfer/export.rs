@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pyro_client::{ExportQuery, Exported, Format};
+use pyro_client::{Carried, ExportQuery, Exported, Format};
 use serde_json::json;
 
 use crate::{
@@ -44,8 +44,9 @@ pub(super) async fn take_out(
 ) -> Result<u8, CommandError> {
     let printer = context.printer;
     let node = context.node().await?;
-    let exporting = node.export_files(workspace, query, output, format, replace);
-    let exported: Exported = printer.while_waiting("Exporting", exporting).await?;
+    let carried = Carried::default();
+    let exporting = node.export_files(workspace, query, output, format, replace, &carried);
+    let exported: Exported = printer.while_carrying("Exporting", &carried, exporting).await?;
     if printer.json {
         let status = node.workspace(workspace).await?;
         let absolute = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());

@@ -1,6 +1,6 @@
 //! `pyro workspace sync pull`.
 
-use pyro_client::{Plan, Pulled};
+use pyro_client::{Carried, Plan, Pulled};
 use pyro_core::Problem;
 use serde_json::json;
 
@@ -46,8 +46,9 @@ pub(in crate::commands) async fn pull(
             .into());
     }
     if !arguments.check {
-        let pulling = node.pull(&workspace, plan, to, no_start);
-        printer.while_waiting("Taking home", pulling).await?;
+        let carried = Carried::default();
+        let pulling = node.pull(&workspace, plan, to, no_start, &carried);
+        printer.while_carrying("Taking home", &carried, pulling).await?;
     }
     if printer.json {
         let entries: Vec<_> =

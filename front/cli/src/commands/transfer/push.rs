@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pyro_api::UnpackedFiles;
-use pyro_client::{Push, Rules};
+use pyro_client::{Carried, Push, Rules};
 use serde_json::json;
 
 use crate::{
@@ -27,8 +27,9 @@ pub(in crate::commands) async fn push(
     };
     let (source, destination) = (&arguments.source_path, file_path(&arguments.dest));
     let node = context.node().await?;
-    let pushing = node.push_files(&workspace, source, &destination, push);
-    let pushed = context.printer.while_waiting("Sending", pushing).await?;
+    let carried = Carried::default();
+    let pushing = node.push_files(&workspace, source, &destination, push, &carried);
+    let pushed = context.printer.while_carrying("Sending", &carried, pushing).await?;
     say(context.printer, source, &pushed)
 }
 
