@@ -38,6 +38,9 @@ fn kill(home: &Home, workspace: &Workspace<'_>, client: &pyro_e2e::Client, victi
         Victim::Vmm => workspace.vmm().kill(),
         Victim::Client => client.process().kill(),
     }
+    if matches!(victim, Victim::Keeper | Victim::Vmm) {
+        wait_until(60, "the death is noticed", || workspace.state() == "stopped");
+    }
 }
 
 /// The names below a directory that no user gave.
