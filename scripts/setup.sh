@@ -39,6 +39,7 @@ openssl                  openssl
 cpio                     cpio
 ip                       iproute2
 perl                     perl
+mkfs.xfs                 xfsprogs
 '
 
 if [ "${1-}" = test ]; then

@@ -1,18 +1,25 @@
-//! Named steps at which a test can have the node killed, to prove that the next one repairs.
+//! Named steps at which a test can have the node killed, to prove that the next one repairs; or stopped, so that
+//! it can kill others meanwhile.
 
-/// The step at which this node is to die, if any.
+use rustix::process::{Signal, getpid, kill_process};
+
+/// How a step begins at which the node stops until it is told to go on (`SIGCONT`).
+const PAUSE: &str = "pause:";
+
+/// The step at which this node is to die or stop, if any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CrashPoint(pub(crate) Option<String>);
 
 impl CrashPoint {
-    /// Dies here as by `kill -9`, if this is the step that was asked for.
+    /// Dies here as by `kill -9`, or stops, if this is the step that was asked for.
     pub(crate) fn reached(&self, step: &str) {
-        if self.0.as_deref() == Some(step) {
+        let Some(asked) = self.0.as_deref() else { return };
+        if asked == step {
             tracing::warn!(step, "dying at the step that was asked for");
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
+            let _ = kill_process(getpid(), Signal::KILL);
+        } else if asked.strip_prefix(PAUSE) == Some(step) {
+            tracing::warn!(step, "stopping at the step that was asked for");
+            let _ = kill_process(getpid(), Signal::STOP);
         }
     }
 }

@@ -211,6 +211,26 @@ impl Home {
         Verb::new(command)
     }
 
+    /// Runs a shell script as root in mounts of its own, where it may mount what only root may. `$PYRO` is
+    /// the program under test.
+    pub fn sh_as_root_in_own_mounts(&self, script: &str) -> Verb {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this story mounts file systems: run it as root"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-euc", script]);
+        let plain = self.command();
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("PYRO", &self.program).current_dir(self.scratch());
+        Verb::new(command)
+    }
+
     /// A one-shot VM for a command.
     pub fn run<I>(&self, command: I) -> Verb
     where
@@ -311,6 +331,26 @@ impl Home {
         let died = log.lines().rev().find(|line| line.contains("dying at the step"));
         assert!(died.is_some_and(|line| line.contains(step)), "no death at {step}: {seen}\n{log}");
         seen
+    }
+
+    /// Begins the command with a node, started for it, that stops at this step until it is sent `SIGCONT`;
+    /// returns once it has.
+    #[track_caller]
+    pub fn pause_at<I>(&self, step: &str, words: I) -> (Client, Process)
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        if let Some(node) = self.node() {
+            self.pyro(["node", "stop"]).ok();
+            wait_until(20, "the stopped node is gone", || !node.lives());
+        }
+        let client = self.pyro(words).env("PYRO_TEST_CRASH_AT", format!("pause:{step}")).start();
+        let is_stopped = |node: &Process| node.state() == Some('T');
+        wait_until(60, &format!("the node stops at {step}"), || {
+            self.nodes().first().is_some_and(is_stopped)
+        });
+        let node = self.nodes().swap_remove(0);
+        (client, node)
     }
 
     // --- what it left -----------------------------------------------------------------------

@@ -36,6 +36,12 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
     }
 
+    /// `R`, `S`, `T`, ... as in `/proc`.
+    pub fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
     /// Sends it a signal; one that is gone gets none.
     pub fn signal(&self, signal: Signal) {
         if self.lives() {

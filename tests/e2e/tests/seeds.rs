@@ -349,3 +349,26 @@ fn whoever_dies_in_the_middle_leaves_no_half_of_a_seed() {
     wait_until(20, "what the node began is gone", || home.half_made().is_empty());
     assert_eq!(home.pyro(["env", "prune", "--json"]).ok().json()["deleted_seed_dirs"], json!([]));
 }
+
+#[test]
+fn two_who_bring_the_same_files_at_once_share_one_seed() {
+    let home = Home::new().with_own_images();
+    let tree = place(&home, "tree");
+    fs::write(tree.join("file"), pyro_e2e::random_bytes(24 << 20)).unwrap();
+    home.pyro(["list"]).ok();
+    let words = ["--seed-path", tree.to_str().unwrap()];
+    let made: Vec<Value> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| create(&home, &words).0)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let digest = |made: &Value| made["workspace_seed"]["seed_digest"].clone();
+    assert!(made.iter().all(|one| digest(one) == digest(&made[0])), "{made:?}");
+    for one in &made {
+        let sum = home.existing(id(one)).sh("sha256sum < file").ok().text();
+        assert!(sum.starts_with(&pyro_e2e::sha256(&fs::read(tree.join("file")).unwrap())), "{sum}");
+        home.existing(id(one)).verb("delete").ok();
+    }
+    assert_eq!(home.half_made(), [""; 0].map(PathBuf::from));
+    let pruned = home.pyro(["env", "prune", "--json"]).ok().json();
+    assert_eq!(pruned["deleted_seed_dirs"].as_array().unwrap().len(), 1, "{pruned}");
+}

@@ -297,6 +297,33 @@ fn two_at_once_are_one_and_an_error_and_the_rest_goes_on() {
     }
 }
 
+/// Where the host's file system can, a snapshot shares its blocks with the disk until either is written to.
+#[test]
+fn where_the_host_can_a_snapshot_costs_no_copy() {
+    let home = Home::new();
+    let script = "truncate -s 4G xfs.img; mkfs.xfs -q -m reflink=1 xfs.img; mkdir xfs; mount -o loop xfs.img xfs
+        export PYRO_HOME=$PWD/xfs/state
+        leave() { \"$PYRO\" delete x || true; \"$PYRO\" node stop || true; umount -l xfs; }
+        trap 'leave >/dev/null 2>&1' EXIT
+        used() { df --output=used -k xfs | tail -n 1; }
+        \"$PYRO\" create debian:12 --name x -m 256m
+        \"$PYRO\" exec x -- sh -c 'head -c 300M /dev/urandom > /workspace/much; echo kept > /workspace/file; sync'
+        before=$(used)
+        \"$PYRO\" snapshot create x s --json > taken
+        after=$(used)
+        cat taken
+        grep '\"by_reflink\": true' taken
+        test $((after - before)) -lt 50000
+        \"$PYRO\" exec x -- sh -c 'rm /workspace/much; echo lost > /workspace/file'
+        test \"$(\"$PYRO\" diff x --from s --name-only | sort | tr '\\n' ' ')\" = 'file much '
+        \"$PYRO\" reset x --snapshot s
+        test \"$(\"$PYRO\" exec x -- sh -c 'cat /workspace/file; stat -c %s /workspace/much' | tr '\\n' ' ')\" = 'kept 314572800 '
+        test $(($(used) - before)) -lt 100000
+        ls -A $PYRO_HOME/workspaces/*/ | grep -e next -e last -e partial && exit 1
+        true";
+    home.sh_as_root_in_own_mounts(script).ok();
+}
+
 // --- at every step ------------------------------------------------------------------------------
 
 /// Tells of one step; a macro's argument rather than a loop, so that each is a test with a name.
@@ -375,4 +402,85 @@ fn a_vm_that_dies_while_it_is_copied_leaves_its_disk_and_no_half_snapshot() {
     assert_eq!(of.names()[1..], *kept);
     assert_eq!(of.says("cat file"), "kept");
     of.is_tidy(kept);
+}
+
+// --- others die, while the node stands at a step ---------------------------------------------------
+
+/// Kills the VMM or the keeper of a workspace while its node stands still, and lets that go on.
+fn killed_meanwhile(home: &Home, of: &Of<'_>, step: &str, victim: &str, words: &[&str]) -> bool {
+    let victim = if victim == "vmm" { of.1.vmm() } else { of.1.keeper() };
+    let (client, node) = home.pause_at(step, words);
+    // A reset's last step has a VM of its own.
+    let victims = if step == "reset:started" { home.vm_processes() } else { vec![victim] };
+    victims.iter().for_each(pyro_e2e::Process::kill);
+    node.signal(rustix::process::Signal::CONT);
+    client.end().exit_code() == Some(0)
+}
+
+fn a_reset_meets_a_death(step: &str, victim: &str) {
+    let home = Home::new();
+    let of = Of::new(&home);
+    of.1.sh("echo snapped > file; echo snapped > /root/file; sync").ok();
+    of.take("s");
+    of.1.sh("echo now > file; echo now > /root/file; sync").ok();
+    let words = ["reset", of.1.id(), "--snapshot", "s"];
+    let done = killed_meanwhile(&home, &of, step, victim, &words);
+    wait_until(60, "it is settled", || {
+        let status = of.1.status();
+        status["activity"] == json!(null) && ["started", "stopped"].contains(&of.1.state().as_str())
+    });
+    let count = of.1.status()["reset_count"].as_u64().unwrap();
+    assert_eq!(count, u64::from(done), "{step}, {victim}");
+    if of.1.state() == "started" {
+        // That of a VM that died since is noticed in time.
+        wait_until(60, "it answers or is stopped", || {
+            of.1.state() == "stopped" || of.1.sh("true").seen().exit_code() == Some(0)
+        });
+    }
+    let expected = if done { "snapped\nsnapped" } else { "now\nnow" };
+    assert_eq!(of.says("cat file /root/file"), expected, "{step}, {victim}: done {done}");
+    of.is_tidy(&["s"]);
+    of.reset(&["--snapshot", "s"]);
+    assert_eq!(of.says("cat file"), "snapped");
+    wait_until(60, "one keeper and one VMM are left", || home.vm_processes().len() == 2);
+}
+
+fn a_snapshot_meets_a_death(step: &str, victim: &str) {
+    let home = Home::new();
+    let of = Of::new(&home);
+    of.1.sh("echo kept > file; sync").ok();
+    let words = ["snapshot", "create", of.1.id(), "cut"];
+    let done = killed_meanwhile(&home, &of, step, victim, &words);
+    wait_until(60, "it is stopped", || of.1.state() == "stopped");
+    let kept: &[&str] = if done { &["cut"] } else { &[] };
+    assert_eq!(of.names()[1..], *kept);
+    of.is_tidy(kept);
+    assert_eq!(of.says("cat file"), "kept");
+    of.take("again");
+}
+
+/// A step and who dies at it; each is a test with a name.
+macro_rules! at_each_death {
+    ($story:ident: $($name:ident $step:literal $victim:literal),+ $(,)?) => { $(
+        #[test]
+        fn $name() {
+            $story($step, $victim);
+        }
+    )+ };
+}
+
+at_each_death! { a_reset_meets_a_death:
+    a_vm_dies_once_a_reset_is_announced "reset:announced" "vmm",
+    a_vm_dies_once_a_reset_has_its_disk "reset:copied" "vmm",
+    a_vm_dies_once_a_reset_has_started_it "reset:started" "vmm",
+    a_keeper_dies_once_a_reset_is_announced "reset:announced" "keeper",
+    a_keeper_dies_once_a_reset_has_its_disk "reset:copied" "keeper",
+    a_keeper_dies_once_a_reset_has_started_it "reset:started" "keeper",
+}
+
+at_each_death! { a_snapshot_meets_a_death:
+    a_vm_dies_while_its_disk_is_frozen "snapshot:frozen" "vmm",
+    a_vm_dies_once_its_disk_is_copied "snapshot:copied" "vmm",
+    a_keeper_dies_while_its_disk_is_frozen "snapshot:frozen" "keeper",
+    a_keeper_dies_once_its_disk_is_copied "snapshot:copied" "keeper",
 }

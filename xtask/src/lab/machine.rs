@@ -25,8 +25,8 @@ use super::{cpio::Archive, needs, process, share::Share};
 /// What runs in the VM; see `init.sh` for what starts it.
 const RUN: &str = include_str!("guest/run.py");
 /// What `run.py` loads before anything else.
-const MODULES: [&str; 8] =
-    ["virtio_console", "virtiofs", "overlay", "squashfs", "kvm-amd", "tun", "veth", "loop"];
+const MODULES: [&str; 9] =
+    ["virtio_console", "virtiofs", "overlay", "squashfs", "kvm-amd", "tun", "veth", "loop", "xfs"];
 
 /// All that one run of the lab VM needs.
 pub struct Machine {
