@@ -15,6 +15,7 @@ pub(crate) fn serve(request: McpServeRequest) -> Result<(), Problem> {
         current_workspace: request.current_workspace,
         current_directory: request.current_directory,
         allowed_paths: request.allowed_paths,
+        git_environment: request.git_environment,
     };
     match request.http {
         None => pyro_mcp::serve_stdio(settings),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
+import subprocess
 import tempfile
 from typing import Any
 
@@ -71,6 +73,17 @@ async def files_of_the_host_go_in_and_come_out_where_that_is_allowed() -> str:
             outside = str(pathlib.Path(other, "secret"))
             refused = "host_path_not_allowed"
             await call("workspace_create", refused, seed_path=other)
+            await call("workspace_create", "file_not_found", seed_git="https://example.org/x.git")
+            await call("workspace_create", refused, seed_git=other)
+            git = ["git", "-C", str(project), "-c", "user.name=n", "-c", "user.email=n@example.org"]
+            for words in (["init", "-q", "-b", "main"], ["add", "a.txt"], ["commit", "-qm", "first"]):
+                subprocess.run([*git, *words], check=True)
+            tracked = await call("workspace_create", seed_git="project@main")
+            one = {"workspace_id": tracked.structured_content["workspace_id"]}
+            listed = await call("workspace_exec", **one, command="git log --format=%s; ls -A")
+            assert listed.structured_content["stdout"] == "first\n.git\na.txt\n", text(listed)
+            await call("workspace_delete", **one)
+            shutil.rmtree(project / ".git")
             made = await call("workspace_create", name="mcp-seeded", seed_path=str(project))
             assert "may hold secrets: .env" in text(made), text(made)
             document = made.structured_content

@@ -40,6 +40,8 @@ pub struct McpServeRequest {
     pub current_directory: Option<PathBuf>,
     /// The directories of this host whose files its tools may bring and write.
     pub allowed_paths: Vec<PathBuf>,
+    /// All that git finds in its environment.
+    pub git_environment: Vec<(OsString, OsString)>,
 }
 
 /// Which client's configuration is asked for.

@@ -250,6 +250,7 @@ mod tests {
             current_workspace: None,
             current_directory: None,
             allowed_paths: vec![state.path().to_owned()],
+            git_environment: Vec::new(),
         };
         let pyro = Arc::new(Pyro::new(settings));
         for tool in catalogue::of(Profile::WorkspaceFull) {

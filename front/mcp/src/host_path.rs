@@ -26,6 +26,19 @@ pub(crate) fn source(settings: &Settings, given: &str) -> Result<PathBuf, Proble
     if is_allowed(settings, &real) { Ok(real) } else { Err(refused(settings, given)) }
 }
 
+/// A repository that is there, with what follows its `@`. One by a URL is none of this host.
+pub(crate) fn repository(settings: &Settings, given: &str) -> Result<PathBuf, Problem> {
+    match (source(settings, given), given.rsplit_once('@')) {
+        (Err(_), Some((path, reference))) => {
+            let mut whole = source(settings, path)?.into_os_string();
+            whole.push("@");
+            whole.push(reference);
+            Ok(whole.into())
+        }
+        (found, _) => found,
+    }
+}
+
 /// Something that is to be made: the directories on the way need not be there.
 pub(crate) fn output(settings: &Settings, given: &str) -> Result<PathBuf, Problem> {
     let path = absolute(settings, given)?;
@@ -106,6 +119,7 @@ mod tests {
             current_workspace: None,
             current_directory: None,
             allowed_paths: allowed.iter().map(|path| (*path).to_owned()).collect(),
+            git_environment: Vec::new(),
         }
     }
 
@@ -133,6 +147,11 @@ mod tests {
             [text(outside.join("file")), text(inside.join("away/file")), "away".into(), "/".into()];
         for path in &away {
             assert_eq!(source(&settings, path).map_err(code).unwrap_err(), "host_path_not_allowed");
+        }
+        assert_eq!(repository(&settings, "deep").unwrap(), inside.join("deep"));
+        assert_eq!(repository(&settings, "deep@v1/x").unwrap(), inside.join("deep@v1/x"));
+        for path in ["https://example.org/x", "away@main", "git@example.org:x", "none"] {
+            repository(&settings, path).unwrap_err();
         }
         for path in ["", "../out/file", "deep/../../out", "a\0b"] {
             assert_eq!(source(&settings, path).map_err(code).unwrap_err(), "invalid_path");

@@ -1,6 +1,6 @@
 //! What a server is told when it starts.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use pyro_client::NodeLocation;
 use pyro_core::Problem;
@@ -22,4 +22,6 @@ pub struct Settings {
     pub current_directory: Option<PathBuf>,
     /// The directories of this host whose files its tools may bring and write.
     pub allowed_paths: Vec<PathBuf>,
+    /// All that git finds in its environment where a workspace begins with a repository.
+    pub git_environment: Vec<(OsString, OsString)>,
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use pyro_api::{Environment, ExecLogEntry, UpdateWorkspace, Workspace, WorkspaceSummary};
-use pyro_client::{SeedFiles, SeedReport, SeedRequest};
+use pyro_client::{GitSeed, SeedFiles, SeedReport, SeedRequest};
 use pyro_core::Problem;
 use serde_json::{Value, json};
 
@@ -94,9 +94,22 @@ pub(crate) async fn create(call: &Call) -> Result<Answer, Problem> {
 
 /// What the workspace is to begin with.
 fn seed(call: &Call) -> Result<Option<SeedRequest>, Problem> {
-    let arguments = &call.arguments;
-    let Some(path) = arguments.text("seed_path") else { return Ok(None) };
-    let path = host_path::source(&call.pyro.settings, path)?;
+    let (arguments, settings) = (&call.arguments, &call.pyro.settings);
+    let path = match (arguments.text("seed_path"), arguments.text("seed_git")) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            let both = "seed_path or seed_git: a workspace begins with one of them";
+            return Err(Problem::invalid("invalid_arguments", both));
+        }
+        (None, Some(repository)) => {
+            let repository = host_path::repository(settings, repository)?;
+            return Ok(Some(SeedRequest::Git(GitSeed {
+                repository: repository.to_string_lossy().into_owned(),
+                environment: settings.git_environment.clone(),
+            })));
+        }
+        (Some(path), None) => host_path::source(settings, path)?,
+    };
     let excludes = arguments.list("exclude");
     let respect_ignore = arguments.flag("respect_ignore");
     Ok(Some(SeedRequest::Files(SeedFiles { path, excludes, respect_ignore })))

@@ -6,6 +6,7 @@ use crate::{
     arguments::{McpConfigArguments, McpServeArguments, McpVerb},
     assembly::{Assembly, McpServeRequest, McpSnippetRequest},
     context::Context,
+    environment::Environment,
     error::CommandError,
 };
 
@@ -42,6 +43,7 @@ fn serve(
         current_workspace: environment.workspace.clone(),
         current_directory: environment.current_directory.clone(),
         allowed_paths,
+        git_environment: Environment::of_git(),
     })?;
     Ok(0)
 }

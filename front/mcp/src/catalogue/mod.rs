@@ -134,6 +134,7 @@ const TOOLS: &[Definition] = &[
                 "host directory or tar it begins with",
                 Shape::Text(None),
             ),
+            Parameter::rare("seed_git", "host repository, @REF: what it tracks", Shape::Text(None)),
             Parameter::rare("exclude", "patterns not to seed", Shape::TextList),
             Parameter::rare("respect_ignore", "seed nothing that .gitignore names", Shape::Flag),
             Parameter::optional("name", "to find it again", Shape::Text(None)),
