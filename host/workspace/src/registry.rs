@@ -116,7 +116,7 @@ impl Workspaces {
         let context = Arc::new(Context {
             store,
             layout,
-            crash: CrashPoint(settings.crash_at.clone()),
+            crash: CrashPoint::new(settings.crash_at.clone()),
             warm: Pool::new(settings.warm_vms),
             platform: Platform::open(settings)?,
             tasks: TaskTracker::new(),
