@@ -368,7 +368,8 @@ fn two_who_bring_the_same_files_at_once_share_one_seed() {
         assert!(sum.starts_with(&pyro_e2e::sha256(&fs::read(tree.join("file")).unwrap())), "{sum}");
         home.existing(id(one)).verb("delete").ok();
     }
-    assert_eq!(home.half_made(), [""; 0].map(PathBuf::from));
+    // A template of the machine may be on its way, which is another's story.
+    wait_until(60, "nothing is half made", || home.half_made().is_empty());
     let pruned = home.pyro(["env", "prune", "--json"]).ok().json();
     assert_eq!(pruned["deleted_seed_dirs"].as_array().unwrap().len(), 1, "{pruned}");
 }
