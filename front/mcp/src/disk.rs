@@ -1,5 +1,7 @@
 //! Disks of stopped workspaces: look at them without starting anything.
 
+use std::fmt::Write as _;
+
 use pyro_api::ExportedDisk;
 use pyro_client::FilePath;
 use pyro_core::Problem;
@@ -47,7 +49,7 @@ pub(crate) async fn read(call: &Call) -> Result<Answer, Problem> {
     let lossy = read.content_base64.take().is_some();
     text.push_str(&read.content);
     if read.truncated {
-        text.push_str(&format!("\n[more: call again with offset={end}]"));
+        let _ = write!(text, "\n[more: call again with offset={end}]");
     }
     let mut answer = Answer::new(text, &read);
     answer.document.insert("next_offset".to_owned(), end.into());

@@ -137,7 +137,7 @@ mod tests {
         symlink(outside.join("not-yet"), inside.join("dangling")).unwrap();
         symlink("deep", inside.join("near")).unwrap();
         let settings = settings(&[&inside]);
-        let code = |problem: Problem| problem.code.to_string();
+        let code = |problem: Problem| problem.code;
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
 
         assert_eq!(source(&settings, "file").unwrap(), inside.join("file"));

@@ -81,7 +81,7 @@ impl PullMemory {
         let names = std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
         for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
             let of = name.split_once('-').map_or("", |(id, _)| id);
-            if name.ends_with(".json") && !known.iter().any(|id| id == of) {
+            if !known.iter().any(|id| id == of) {
                 let _ = self.directory.remove(&name);
             }
         }

@@ -111,10 +111,10 @@ impl Overlay {
         if let Some(index) = &self.index {
             for name in index.volume.names(&index.root)?.iter() {
                 let node = index.volume.node(name.id)?;
-                let handle = match node.is_directory() || node.is_whiteout {
-                    true => None,
-                    false => index.volume.overlay_attribute(&node, b"origin")?,
-                };
+                if node.is_directory() || node.is_whiteout {
+                    continue;
+                }
+                let handle = index.volume.overlay_attribute(&node, b"origin")?;
                 if let Some(inode) = handle.as_deref().and_then(origin) {
                     shared.insert(inode, node.id);
                 }

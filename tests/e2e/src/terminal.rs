@@ -74,9 +74,8 @@ impl Terminal {
     /// Waits for the client's end; all that it showed.
     #[track_caller]
     pub fn whole(mut self) -> Vec<u8> {
-        if ended(&mut self.child).is_none() {
-            panic!("the client does not end: {:?}", self.shown());
-        }
+        let has_ended = ended(&mut self.child).is_some();
+        assert!(has_ended, "the client does not end: {:?}", self.shown());
         self.shown.end()
     }
 

@@ -1,5 +1,7 @@
 //! Commands with a terminal.
 
+use std::fmt::Write as _;
+
 use pyro_e2e::{Home, Terminal};
 
 #[test]
@@ -124,18 +126,16 @@ fn steers(shown: &[u8]) -> Option<String> {
 fn nothing_that_a_guest_wrote_steers_a_terminal() {
     let home = Home::new();
     let workspace = home.workspace_with(&["debian:12", "--name", "hostile"]);
-    let script: String = HOSTILE
-        .iter()
-        .enumerate()
-        .map(|(number, text)| {
-            // As a name, as content, as a link's target, as a directory.
-            let name = text.replace('/', "\u{2044}");
-            format!(
-                "mkdir -p '{number} {name}'; printf '%s\\n' '{text}' > '{number} {name}/f{name}'
-                     ln -s '{text}' 'l{number}'; printf '%s\\n' '{text}' >> all; echo '{text}'\n"
-            )
-        })
-        .collect();
+    let mut script = String::new();
+    for (number, text) in HOSTILE.iter().enumerate() {
+        // As a name, as content, as a link's target, as a directory.
+        let name = text.replace('/', "\u{2044}");
+        let _ = writeln!(
+            script,
+            "mkdir -p '{number} {name}'; printf '%s\\n' '{text}' > '{number} {name}/f{name}'
+             ln -s '{text}' 'l{number}'; printf '%s\\n' '{text}' >> all; echo '{text}'"
+        );
+    }
     workspace.exec_with(&["-i"], ["sh"]).stdin(script.into_bytes()).ok();
     workspace.sh("cat all; cat all >&2; exit 3").code(3);
     let start = ["service", "start", "hostile", "s", "--", "sh", "-c", "cat all; exit 4"];

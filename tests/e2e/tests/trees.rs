@@ -135,9 +135,9 @@ impl Journey<'_> {
             // No patch tells of times, nor of directories that are empty, of links' counts, of `.git`, and
             // of modes only whether a file can be executed.
             all.retain(|name, it| it.mode & 0o170_000 != 0o040_000 && !name.starts_with(b".git/"));
-            all.values_mut().for_each(|it| {
+            for it in all.values_mut() {
                 (it.mode, it.mtime, it.same_as) = (it.mode & 0o170_100, 0, None);
-            });
+            }
             all
         };
         assert_same(&timeless(&out("changed")), &timeless(&copy), what);
@@ -149,7 +149,9 @@ impl Journey<'_> {
         home.pyro(["sync", "pull", id, "--to", &text(&taken)]).ok();
         let linkless = |path: &Path| {
             let mut all = tree(path, false);
-            all.values_mut().for_each(|it| it.same_as = None);
+            for it in all.values_mut() {
+                it.same_as = None;
+            }
             all
         };
         assert_same(&linkless(&out("last")), &linkless(&taken), what);

@@ -57,13 +57,11 @@ impl Owner {
     /// A copy of what the disk is now, that is kept by nobody.
     pub(super) fn begin_copy(&mut self) -> Result<BegunCopy, WorkspaceError> {
         self.is_settled()?;
-        Ok(match self.copy_under_way() {
-            Some(other) => BegunCopy::AfterThat(other),
-            None => {
-                let place = self.context.layout.workspace(self.record.id).join("now.ext4");
-                BegunCopy::Job(self.copy_job(place))
-            }
-        })
+        if let Some(other) = self.copy_under_way() {
+            return Ok(BegunCopy::AfterThat(other));
+        }
+        let place = self.context.layout.workspace(self.record.id).join("now.ext4");
+        Ok(BegunCopy::Job(self.copy_job(place)))
     }
 
     fn copy_under_way(&self) -> Option<watch::Receiver<()>> {

@@ -117,20 +117,16 @@ async fn show(
     let query = DiffQuery { paths: vec![path.to_owned()], no_start, ..DiffQuery::default() };
     let result = node.diff(workspace, &query).await?;
     let printer = context.printer;
-    match result.entries.iter().find(|entry| entry.path == path) {
-        Some(entry) => match &entry.text_patch {
-            Some(patch) => printer.data(&coloured(printer, patch)),
-            None => {
-                let size = entry.size_bytes.unwrap_or_default();
-                printer.step(&format!("{}, no text: {size} bytes", entry.artifact_type));
-                Ok(())
-            }
-        },
-        None => {
-            printer.step("it is as the workspace began with it");
-            Ok(())
-        }
+    let Some(entry) = result.entries.iter().find(|entry| entry.path == path) else {
+        printer.step("it is as the workspace began with it");
+        return Ok(());
+    };
+    if let Some(patch) = &entry.text_patch {
+        return printer.data(&coloured(printer, patch));
     }
+    let size = entry.size_bytes.unwrap_or_default();
+    printer.step(&format!("{}, no text: {size} bytes", entry.artifact_type));
+    Ok(())
 }
 
 #[cfg(test)]
