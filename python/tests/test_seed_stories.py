@@ -86,6 +86,27 @@ def test_what_ignore_files_name_stays_at_home(real: Pyro, project: Path, tmp_pat
         assert ws.diff(since="pushed", until="baseline", paths=["fewer"]).changed
 
 
+def test_what_was_changed_comes_home(real: Pyro, project: Path) -> None:
+    with Workspace.create(mem_mib=256, seed_path=project, pyro=real) as ws:
+        ws.files.write("src/app.py", "print('bye')\n")
+        ws.files.write("new", "x")
+        told = ws.pull(project, check=True)
+        assert told["checked"]
+        assert (told["conflicts"], len(told["entries"])) == (0, 2)
+        assert not (project / "new").exists()
+        assert {one["result"] for one in ws.pull(project)["entries"]} == {"written"}
+        assert (project / "src/app.py").read_text() == "print('bye')\n"
+        (project / "new").write_text("mine")
+        ws.files.write("new", "theirs")
+        assert ws.pull(project, check=True)["conflicts"] == 1
+        with pytest.raises(ConflictError) as refused:
+            ws.pull(project)
+        assert refused.value.code == "pull_conflict"
+        assert ws.pull(project, paths=["src"])["conflicts"] == 0
+        ws.pull(project, force=True)
+        assert (project / "new").read_text() == "theirs"
+
+
 def test_a_stopped_workspace_shows_its_disk(real: Pyro, tmp_path: Path) -> None:
     with Workspace.create(mem_mib=256, pyro=real) as ws:
         ws.files.write(b"in/\xff", b"\x00\xff")

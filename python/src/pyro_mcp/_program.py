@@ -40,8 +40,8 @@ def answer(words: Sequence[str], code: int, stdout: bytes, stderr: bytes) -> dic
     if isinstance(document, dict):
         if document.get("ok") is False:
             raise of_problem(document)
-        if code == 0:
-            return document
+        # A check that found something has another exit code.
+        return document
     said = stderr.decode("utf-8", "replace").strip().splitlines()
     raise FailedError(
         f"`pyro {words[0]}` ended with {code}", code="program_failed", causes=said[-5:]
@@ -99,3 +99,25 @@ def pushed(
     flags = {"--delete": delete, "--respect-ignore": respect_ignore, "--no-start": no_start}
     words += [flag for flag, is_set in flags.items() if is_set]
     return [*words, "--", workspace, os.path.abspath(os.fspath(source))]
+
+
+def pulled(
+    workspace: str,
+    to: StrPath,
+    paths: Sequence[str],
+    *,
+    check: bool,
+    skip_conflicts: bool,
+    force: bool,
+    no_start: bool,
+) -> list[str]:
+    """Takes home what was changed in a workspace."""
+    words = ["workspace", "sync", "pull", "--json", f"--to={os.path.abspath(os.fspath(to))}"]
+    flags = {
+        "--check": check,
+        "--skip-conflicts": skip_conflicts,
+        "--force": force,
+        "--no-start": no_start,
+    }
+    words += [flag for flag, is_set in flags.items() if is_set]
+    return [*words, "--", workspace, *paths]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._location import StrPath
     from .aio_forward import AsyncForward
     from .aio_process import AsyncProcess
+    from .outcomes import PulledChanges
 
 __all__ = ["AsyncWorkspace"]
 
@@ -317,6 +318,24 @@ class AsyncWorkspace:
             self.id, path, output_path=output_path, changed=changed
         )
         return TransferInfo.of(exported, notices=tuple(exported["notices"]))
+
+    async def pull(
+        self,
+        to: StrPath,
+        *,
+        paths: Sequence[str] = (),
+        check: bool = False,
+        skip_conflicts: bool = False,
+        force: bool = False,
+    ) -> PulledChanges:
+        """Takes home what was changed, onto the directory of this host that it began with.
+
+        Where both sides changed a file it is a conflict, and nothing is changed, unless
+        `skip_conflicts` takes the rest or `force` all. With `check`, only says what would be.
+        """
+        return await self._pyro.pull_workspace_sync(
+            self.id, to=to, paths=paths, check=check, skip_conflicts=skip_conflicts, force=force
+        )
 
     async def diff(
         self,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ExecOutcome,
         ExportedDisk,
         ExportedFiles,
+        PulledChanges,
         PushedFiles,
         ReapedVms,
         RunOutcome,
@@ -804,6 +805,36 @@ class Pyro:
             artifact = head.headers.get("x-pyro-artifact-type", "directory")
             unpacked = export.finish(artifact)
         return files.exported(found, path, export.output, artifact, unpacked)
+
+    def pull_workspace_sync(
+        self,
+        workspace_id: str,
+        *,
+        to: StrPath,
+        paths: Sequence[str] = (),
+        check: bool = False,
+        skip_conflicts: bool = False,
+        force: bool = False,
+        no_start: bool = False,
+    ) -> PulledChanges:
+        """Takes home what was changed in `/workspace`, onto the directory that it began with.
+
+        Only where a file there is still what the workspace began with, or what was taken of it
+        last; anything else is a conflict, and then nothing is changed: `skip_conflicts` takes the
+        rest, `force` all. With `check`, only says what would be. The `pyro` program does it.
+        """
+        from ._program import pulled
+
+        words = pulled(
+            self._name(workspace_id),
+            to,
+            paths,
+            check=check,
+            skip_conflicts=skip_conflicts,
+            force=force,
+            no_start=no_start,
+        )
+        return cast("PulledChanges", self._transport.program(words))
 
     # --- disks of stopped workspaces --------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from .payloads import ExecResult, RunResult, StartedService, VmCleanup
 
@@ -105,6 +105,25 @@ class WorkspaceSync(TypedDict):
     entry_count: int
     bytes_written: int
     removed_count: int
+
+
+class PulledChange(TypedDict):
+    """What became of a path of this host."""
+
+    path: str
+    """Relative to the directory."""
+    result: Literal["written", "removed", "unchanged", "conflict", "skipped"]
+
+
+class PulledChanges(TypedDict):
+    """What was taken home, or would be."""
+
+    workspace: str
+    to: str
+    checked: bool
+    """Nothing was changed."""
+    conflicts: int
+    entries: list[PulledChange]
 
 
 class PushedFiles(TypedDict):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._file_calls import FilePath
     from ._location import StrPath
     from .forward import Forward
+    from .outcomes import PulledChanges
     from .process import Process
 
 __all__ = ["Workspace"]
@@ -315,6 +316,24 @@ class Workspace:
             self.id, path, output_path=output_path, changed=changed
         )
         return TransferInfo.of(exported, notices=tuple(exported["notices"]))
+
+    def pull(
+        self,
+        to: StrPath,
+        *,
+        paths: Sequence[str] = (),
+        check: bool = False,
+        skip_conflicts: bool = False,
+        force: bool = False,
+    ) -> PulledChanges:
+        """Takes home what was changed, onto the directory of this host that it began with.
+
+        Where both sides changed a file it is a conflict, and nothing is changed, unless
+        `skip_conflicts` takes the rest or `force` all. With `check`, only says what would be.
+        """
+        return self._pyro.pull_workspace_sync(
+            self.id, to=to, paths=paths, check=check, skip_conflicts=skip_conflicts, force=force
+        )
 
     def diff(
         self,
