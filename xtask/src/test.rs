@@ -63,7 +63,7 @@ enum Part {
     Lab,
     /// The life of a workspace as a script, on QEMU and, unless that is left out, in the lab.
     Smoke,
-    /// The examples of services, on QEMU.
+    /// The examples, on QEMU.
     Examples,
     /// The Python package: lock, lints, types, tests, stories, and the wheel.
     Python,
@@ -114,7 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             report.section("stories on qemu", || suite.stories_here());
         }
         if built && wants(Part::Examples) {
-            report.section("examples of services", || suite.script("check-examples.sh", &[]));
+            report.section("examples", || suite.script("check-examples.sh", &[]));
         }
         if built && wants(Part::Python) {
             report.section("Python package", || suite.script("check-python.sh", &[]));
