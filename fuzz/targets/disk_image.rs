@@ -46,7 +46,8 @@ fn run(command: &mut Command) {
 fn fill(root: &Path) {
     fs::create_dir_all(root.join("deep/er")).unwrap();
     for number in 0..40 {
-        fs::write(root.join(format!("deep/file{number}")), vec![number; 100 * usize::from(number)]).unwrap();
+        fs::write(root.join(format!("deep/file{number}")), vec![number; 100 * usize::from(number)])
+            .unwrap();
     }
     fs::write(root.join("text"), "one\ntwo\n").unwrap();
     fs::hard_link(root.join("text"), root.join("deep/er/same")).unwrap();
@@ -66,7 +67,11 @@ static IMAGES: LazyLock<Images> = LazyLock::new(|| {
     command.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-J", "size=1", "-d"]);
     run(command.arg(at("disk")).arg(at("disk.ext4")).arg("8m"));
     let mut command = Command::new("mksquashfs");
-    run(command.arg(at("seed")).arg(at("seed.squashfs")).args(["-noappend", "-quiet", "-no-progress"]));
+    run(command.arg(at("seed")).arg(at("seed.squashfs")).args([
+        "-noappend",
+        "-quiet",
+        "-no-progress",
+    ]));
     let read = |name| Arc::new(fs::read(at(name)).unwrap());
     Images { disk: read("disk.ext4"), seed: read("seed.squashfs") }
 });
