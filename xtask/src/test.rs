@@ -27,9 +27,9 @@ const UNIT: &str = "not package(pyro-e2e)";
 /// The stories on real virtual machines.
 const STORIES: &str = "package(pyro-e2e)";
 /// Those that can be told on Firecracker, which has no templates. Real trees come from registries, which the lab
-/// does not reach; what becomes of a transfer whose node or client dies has nothing to do with the VM.
+/// does not reach; what becomes of a transfer whose node, keeper or client dies is told on QEMU.
 const LAB_STORIES: &str = "package(pyro-e2e) - binary(templates) - binary(trees) \
-    - test(/by_the_death_of_(the_node|its_client)$/)";
+    - test(/by_the_death_of_(the_node|the_keeper|its_client)$/)";
 /// Lab VMs that tell the stories side by side. Each has one processor, and a guest in a guest is an
 /// order of magnitude slower than one on this machine.
 const LABS: usize = 2;
