@@ -426,10 +426,10 @@ fn limits(place: BorrowedFd<'_>) -> io::Result<Limits> {
     let size = |blocks: u64| blocks.saturating_mul(there.f_frsize);
     let left = size(there.f_bavail).saturating_sub((size(there.f_blocks) / 100).min(LEFT_FREE));
     let usual = Limits::default();
-    // Some file systems do not count them.
-    let entries = if there.f_files == 0 { usual.entries } else { there.f_favail };
+    // Some file systems do not count; where one is full, writing says so.
+    let counted = |left: u64, usual: u64| if left == 0 { usual } else { left.min(usual) };
     Ok(Limits {
-        entries: entries.min(usual.entries),
+        entries: counted(there.f_favail, usual.entries),
         name_bytes: MOST_NAME_BYTES,
         bytes: left.min(usual.bytes),
         ..usual

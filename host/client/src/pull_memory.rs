@@ -81,9 +81,32 @@ impl PullMemory {
         let names = std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
         for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
             let of = name.split_once('-').map_or("", |(id, _)| id);
-            if !known.iter().any(|id| id == of) {
+            // What another client is writing begins with a dot.
+            if !name.starts_with('.') && !known.iter().any(|id| id == of) {
                 let _ = self.directory.remove(&name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_of_a_deleted_workspace_is_forgotten_and_what_others_write_stays() {
+        let state = tempfile::tempdir().unwrap();
+        let [one, other] = ["0123456789ab", "ba9876543210"].map(|id| id.parse().unwrap());
+        let mut memory = PullMemory::open(state.path(), one, state.path()).unwrap();
+        memory.keep(std::iter::empty()).unwrap();
+        let mut gone = PullMemory::open(state.path(), other, state.path()).unwrap();
+        gone.keep(std::iter::empty()).unwrap();
+        let place = state.path().join(DIRECTORY);
+        // Another client's, which has not its name yet.
+        let half = place.join(format!(".{}.1-0", gone.file));
+        std::fs::write(&half, "").unwrap();
+        memory.forget_all_but(&[one]);
+        assert!(place.join(&memory.file).exists() && half.exists());
+        assert!(!place.join(&gone.file).exists());
     }
 }
